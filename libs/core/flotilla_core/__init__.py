@@ -1,0 +1,1 @@
+"""What every part of Flotilla shares: errors, ids and the clock; standard library only."""
