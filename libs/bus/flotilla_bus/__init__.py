@@ -1,0 +1,1 @@
+"""The bus of Flotilla: typed RPC, byte streams and events over NATS."""
