@@ -56,10 +56,16 @@ class RecordAnswer(Message):
 
 
 class StartRequest(ContainerRequest):
-    """Start; ``detach_keys`` override the default ones of attached clients."""
+    """Start; ``detach_keys`` override the default ones of attached clients.
+
+    ``endpoints`` (addresses leased now) replace the container's own where given; ``networks``
+    are to be applied first. A container without user networks comes with neither.
+    """
 
     detach_keys: str = ""
     checkpoint: str = ""
+    endpoints: list[EndpointRecord] | None = None
+    networks: list[NetworkState] = Field(default_factory=list)
 
 
 class StopRequest(ContainerRequest):

@@ -1,0 +1,167 @@
+"""The catalogue's tables. Rows stay inside this package; callers get domain objects."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Integer, String
+from sqlalchemy import UniqueConstraint as Unique
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = dict[str, Any]
+
+
+class Table(DeclarativeBase):
+    """Parent of every table of the catalogue."""
+
+    type_annotation_map = {Json: JSON, list[str]: JSON}
+
+
+class FleetRow(Table):
+    """One row per fleet-wide value; the row `ipam` is also the lock of address pools."""
+
+    __tablename__ = "fleet"
+
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(String(256))
+
+
+class NodeRow(Table):
+    """A host that has joined; `last_seen` is epoch seconds by the gateway's clock."""
+
+    __tablename__ = "nodes"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    addr: Mapped[str] = mapped_column(String(255))
+    labels: Mapped[Json]
+    facts: Mapped[Json]
+    joined_at: Mapped[float] = mapped_column(Float)
+    last_seen: Mapped[float] = mapped_column(Float)
+    unreachable: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class ContainerRow(Table):
+    """A container of the fleet; `record` is the agent's newest answer, null while being made."""
+
+    __tablename__ = "containers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    node_id: Mapped[str] = mapped_column(String(64), index=True)
+    created_at: Mapped[float] = mapped_column(Float, index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    running: Mapped[bool] = mapped_column(Boolean, default=False)
+    image_id: Mapped[str] = mapped_column(String(80), default="")
+    image: Mapped[str] = mapped_column(String(512), default="")
+    labels: Mapped[Json]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    nano_cpus: Mapped[int] = mapped_column(BigInteger, default=0)
+    revision: Mapped[int] = mapped_column(BigInteger, default=0)
+    record: Mapped[Json | None] = mapped_column(JSON, default=None)
+
+
+class PortRow(Table):
+    """A fixed host port that a container asks for on its node, running or not."""
+
+    __tablename__ = "ports"
+
+    container_id: Mapped[str] = mapped_column(
+        ForeignKey("containers.id", ondelete="CASCADE"), primary_key=True
+    )
+    protocol: Mapped[str] = mapped_column(String(8), primary_key=True)
+    port: Mapped[int] = mapped_column(Integer, primary_key=True, index=True)
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class NetworkRow(Table):
+    """A user network; bridge, host and none are on every node and not kept here."""
+
+    __tablename__ = "networks"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255), unique=True)
+    driver: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float] = mapped_column(Float)
+    vni: Mapped[int] = mapped_column(Integer, unique=True)
+    spec: Mapped[Json]
+    revision: Mapped[int] = mapped_column(BigInteger, default=1)
+
+
+class EndpointRow(Table):
+    """A container's place in a user network, with the addresses leased to it."""
+
+    __tablename__ = "endpoints"
+    __table_args__ = (
+        Unique("network_id", "container_id"),
+        Unique("network_id", "ipv4"),
+        Unique("network_id", "ipv6"),
+        Unique("network_id", "mac"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    network_id: Mapped[str] = mapped_column(ForeignKey("networks.id"))
+    container_id: Mapped[str] = mapped_column(
+        ForeignKey("containers.id", ondelete="CASCADE"), index=True
+    )
+    ipv4: Mapped[str | None] = mapped_column(String(15))
+    ipv6: Mapped[str | None] = mapped_column(String(39))
+    mac: Mapped[str | None] = mapped_column(String(17))
+    fixed: Mapped[bool] = mapped_column(Boolean, default=False)
+    settings: Mapped[Json]
+
+
+class ParticipantRow(Table):
+    """A node that has (or is still to drop) its part of a network, and what it knows of it."""
+
+    __tablename__ = "participants"
+
+    network_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    node_id: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+    applied_revision: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class VolumeRow(Table):
+    """A volume; `node_id` is null until its first use binds it to a home."""
+
+    __tablename__ = "volumes"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    node_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    driver: Mapped[str] = mapped_column(String(64))
+    options: Mapped[Json]
+    labels: Mapped[Json]
+    created_at: Mapped[float] = mapped_column(Float)
+    anonymous: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class MountRow(Table):
+    """A volume that a container uses."""
+
+    __tablename__ = "mounts"
+
+    container_id: Mapped[str] = mapped_column(
+        ForeignKey("containers.id", ondelete="CASCADE"), primary_key=True
+    )
+    volume: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+
+
+class ExecRow(Table):
+    """Which container an exec belongs to."""
+
+    __tablename__ = "execs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    container_id: Mapped[str] = mapped_column(
+        ForeignKey("containers.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class JoinTokenRow(Table):
+    """A secret (kept as its hash) with which new nodes may join."""
+
+    __tablename__ = "join_tokens"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    secret_hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float | None] = mapped_column(Float)
