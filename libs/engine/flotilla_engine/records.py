@@ -223,7 +223,7 @@ class EndpointRecord(Record):
     mac_address: str = ""
     ipv4_address: str = ""  # 172.18.0.2/16
     ipv6_address: str = ""  # fd00::2/64
-    names: list[str] = Field(default_factory=list)  # all that DNS answers to: name, aliases, short id
+    names: list[str] = Field(default_factory=list)  # all that DNS answers to
     running: bool = False
     settings: EndpointSettings = Field(default_factory=EndpointSettings)  # as asked for
 

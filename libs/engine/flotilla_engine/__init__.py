@@ -1,0 +1,1 @@
+"""The Docker Engine API's vocabulary: models, records, filters, framings. No I/O."""
