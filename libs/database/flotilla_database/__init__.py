@@ -1,0 +1,1 @@
+"""Async SQLAlchemy engines and migrations at start, for SQLite and PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Images as OCI and Docker define them: references, manifests, layers, registries."""

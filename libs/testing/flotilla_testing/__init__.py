@@ -1,0 +1,1 @@
+"""What Flotilla's tests run on: real stacks, registries, test images and a leak census."""

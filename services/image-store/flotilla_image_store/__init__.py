@@ -1,0 +1,1 @@
+"""Images once for the whole fleet."""

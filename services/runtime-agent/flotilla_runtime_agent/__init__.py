@@ -1,0 +1,1 @@
+"""The runtime agent: everything that happens to containers on one host."""
