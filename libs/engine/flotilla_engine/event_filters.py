@@ -31,9 +31,7 @@ def _action(filters: Filters, action: str) -> bool:
 
 def _name(filters: Filters, kind: str, event: EventMessage) -> bool:
     name = event.actor.attributes.get("name", "")
-    if kind == event.type:
-        return filters.fuzzy(kind, event.actor.id) or filters.fuzzy(kind, name)
-    return kind in event.actor.attributes and filters.fuzzy(kind, event.actor.attributes[kind])
+    return filters.fuzzy(kind, event.actor.id) or filters.fuzzy(kind, name)
 
 
 def _image(filters: Filters, event: EventMessage) -> bool:

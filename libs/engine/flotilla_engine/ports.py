@@ -96,9 +96,8 @@ def check_host_port(text: str) -> None:
     """
     if not text:
         return
-    protocol, port = split_protocol(text)
     try:
-        parse_port_range(port)
+        parse_port_range(split_protocol(text)[1])
     except ValueError:
         raise InvalidArgumentError(f'invalid port specification: "{text}"') from None
 
