@@ -151,9 +151,7 @@ class Networks(Protocol):
         """Add one network to a running container; the answer describes all its networks."""
         ...
 
-    async def disconnect(
-        self, joining: Joining, sandbox: Sandbox, network_id: str
-    ) -> Attachment:
+    async def disconnect(self, joining: Joining, sandbox: Sandbox, network_id: str) -> Attachment:
         """Take one network from a running container."""
         ...
 
@@ -193,10 +191,6 @@ class Volumes(Protocol):
         """Return the volume. Raises: FlotillaError NOT_FOUND."""
         ...
 
-    async def list(self) -> list[VolumeRecord]:
-        """Return all volumes of this node."""
-        ...
-
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Delete the volume and its data. Raises: FlotillaError CONFLICT while mounted."""
         ...
@@ -215,4 +209,8 @@ class Volumes(Protocol):
 
     async def usage(self, names: Sequence[str]) -> list[VolumeUsage]:
         """Measure the volumes."""
+        ...
+
+    async def list(self) -> list[VolumeRecord]:
+        """Return all volumes of this node."""
         ...

@@ -1,0 +1,1 @@
+"""Layers and container file systems of this node: fetched once, stacked by overlayfs."""
