@@ -1,8 +1,8 @@
 """The catalogue's tables. Rows stay inside this package; callers get domain objects."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Integer, String
+from sqlalchemy import JSON, BigInteger, Boolean, Float, ForeignKey, Integer, String, Text
 from sqlalchemy import UniqueConstraint as Unique
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -12,7 +12,7 @@ Json = dict[str, Any]
 class Table(DeclarativeBase):
     """Parent of every table of the catalogue."""
 
-    type_annotation_map = {Json: JSON, list[str]: JSON}
+    type_annotation_map: ClassVar[dict[Any, Any]] = {Json: JSON}
 
 
 class FleetRow(Table):
@@ -33,14 +33,17 @@ class NodeRow(Table):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     addr: Mapped[str] = mapped_column(String(255))
     labels: Mapped[Json]
-    facts: Mapped[Json]
+    info: Mapped[str] = mapped_column(Text)
+    drained: Mapped[bool] = mapped_column(Boolean, default=False)
     joined_at: Mapped[float] = mapped_column(Float)
     last_seen: Mapped[float] = mapped_column(Float)
-    unreachable: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
 class ContainerRow(Table):
-    """A container of the fleet; `record` is the agent's newest answer, null while being made."""
+    """A container of the fleet; `record` is its node's newest answer, null while being made.
+
+    `running` is true from the catalogue's first sight of a running state to the first of another.
+    """
 
     __tablename__ = "containers"
 
@@ -56,7 +59,16 @@ class ContainerRow(Table):
     memory_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     nano_cpus: Mapped[int] = mapped_column(BigInteger, default=0)
     revision: Mapped[int] = mapped_column(BigInteger, default=0)
-    record: Mapped[Json | None] = mapped_column(JSON, default=None)
+    record: Mapped[str | None] = mapped_column(Text, default=None)
+
+
+class TombstoneRow(Table):
+    """A container that is gone for good: a node that still has it must let it go."""
+
+    __tablename__ = "tombstones"
+
+    container_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    removed_at: Mapped[float] = mapped_column(Float)
 
 
 class PortRow(Table):
@@ -73,7 +85,10 @@ class PortRow(Table):
 
 
 class NetworkRow(Table):
-    """A user network; bridge, host and none are on every node and not kept here."""
+    """A user network; bridge, host and none are on every node and not kept here.
+
+    `spec` is the network as clients see it, `pools` what addresses are leased from.
+    """
 
     __tablename__ = "networks"
 
@@ -81,13 +96,17 @@ class NetworkRow(Table):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     driver: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[float] = mapped_column(Float)
-    vni: Mapped[int] = mapped_column(Integer, unique=True)
-    spec: Mapped[Json]
+    vni: Mapped[int | None] = mapped_column(Integer, unique=True)
+    spec: Mapped[str] = mapped_column(Text)
+    pools: Mapped[Json]
     revision: Mapped[int] = mapped_column(BigInteger, default=1)
 
 
 class EndpointRow(Table):
-    """A container's place in a user network, with the addresses leased to it."""
+    """A container's place in a user network, with the addresses leased to it while it runs.
+
+    A stopped container keeps its lease until another one needs the address.
+    """
 
     __tablename__ = "endpoints"
     __table_args__ = (
@@ -105,8 +124,7 @@ class EndpointRow(Table):
     ipv4: Mapped[str | None] = mapped_column(String(15))
     ipv6: Mapped[str | None] = mapped_column(String(39))
     mac: Mapped[str | None] = mapped_column(String(17))
-    fixed: Mapped[bool] = mapped_column(Boolean, default=False)
-    settings: Mapped[Json]
+    settings: Mapped[str] = mapped_column(Text)
 
 
 class ParticipantRow(Table):
@@ -131,6 +149,7 @@ class VolumeRow(Table):
     labels: Mapped[Json]
     created_at: Mapped[float] = mapped_column(Float)
     anonymous: Mapped[bool] = mapped_column(Boolean, default=False)
+    mountpoint: Mapped[str] = mapped_column(String(1024), default="")
 
 
 class MountRow(Table):

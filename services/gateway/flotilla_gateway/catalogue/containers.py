@@ -1,0 +1,387 @@
+"""Containers in the catalogue: reserved names, the nodes' records by revision, look-ups."""
+
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy import Row, Select, and_, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from flotilla_core.errors import ConflictError, InvalidArgumentError, NotFoundError
+from flotilla_core.ids import new_id, short_id
+from flotilla_database import Database
+from flotilla_engine.networking import EndpointSettings
+from flotilla_engine.records import ContainerChange, ContainerRecord
+from flotilla_gateway.catalogue.tables import (
+    ContainerRow,
+    EndpointRow,
+    MountRow,
+    NetworkRow,
+    PortRow,
+    Table,
+    TombstoneRow,
+)
+from flotilla_gateway.placement.nodes import PortClaim
+
+_HEX = frozenset("0123456789abcdef")
+_MAX_CACHED_RECORDS = 4096
+
+
+@dataclass(frozen=True)
+class NewContainer:
+    """What is reserved before a node is asked to make the container."""
+
+    id: str
+    name: str
+    node_id: str
+    created_at: float
+    image_id: str
+    image: str
+    labels: dict[str, str]
+    memory_bytes: int = 0
+    nano_cpus: int = 0
+    ports: Sequence[PortClaim] = ()
+    volumes: Collection[str] = ()
+    networks: dict[str, EndpointSettings] = field(default_factory=dict)  # by network id
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A container as the catalogue has it; the record is None while it is being made."""
+
+    id: str
+    name: str
+    node_id: str
+    revision: int
+    record: ContainerRecord | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a node's report changed: nothing if it was older than what was known."""
+
+    changed: bool
+    running_changed: bool = False
+    removed: bool = False
+    unknown: bool = False  # the catalogue has no such container
+    networks: Sequence[str] = ()  # user networks of the container
+
+
+class Containers:
+    """The table of containers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._records: dict[str, tuple[int, ContainerRecord]] = {}
+
+    async def reserve(self, new: NewContainer) -> None:
+        """Take id and name for a container that is about to be made.
+
+        Raises:
+            ConflictError: If another container has the name.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                await _insert(connection, new)
+        except IntegrityError as error:
+            await self._raise_if_taken(new.name)
+            raise ConflictError(f"container {new.id} exists already") from error
+
+    async def discard(self, container_id: str) -> None:
+        """Forget a container that was reserved and could not be made."""
+        async with self._database.transaction() as connection:
+            gone = await connection.execute(
+                delete(ContainerRow).where(
+                    ContainerRow.id == container_id, ContainerRow.record.is_(None)
+                )
+            )
+            if gone.rowcount:
+                await _bury(connection, container_id)
+
+    async def apply(self, node_id: str, change: ContainerChange) -> Outcome:
+        """Take over a node's newest word on a container, unless it is older than what is known."""
+        async with self._database.transaction() as connection:
+            return await self.apply_in(connection, node_id, change)
+
+    async def apply_in(
+        self, connection: AsyncConnection, node_id: str, change: ContainerChange
+    ) -> Outcome:
+        """Do as `apply` within a transaction."""
+        known = (
+            await connection.execute(
+                select(ContainerRow.revision, ContainerRow.running, ContainerRow.name)
+                .where(ContainerRow.id == change.id, ContainerRow.node_id == node_id)
+                .with_for_update()
+            )
+        ).one_or_none()
+        if known is None:
+            return Outcome(changed=False, unknown=True)
+        if change.revision < known.revision:
+            return Outcome(changed=False)
+        networks = await _networks_of(connection, change.id)
+        if change.record is None:
+            await connection.execute(delete(ContainerRow).where(ContainerRow.id == change.id))
+            await bump(connection, networks)
+            self._records.pop(change.id, None)
+            return Outcome(True, known.running, removed=True, networks=networks)
+        running = _is_running(change.record)
+        await connection.execute(
+            update(ContainerRow)
+            .where(ContainerRow.id == change.id)
+            .values(**_columns(change.record), revision=change.revision, running=running)
+        )
+        if running != known.running:
+            await bump(connection, networks)
+        return Outcome(True, running != known.running, networks=networks)
+
+    async def adopt(self, node_id: str, change: ContainerChange) -> bool:
+        """Take in a container that a node has and the catalogue never heard of.
+
+        Returns:
+            False if the catalogue knows that the container is gone, or cannot take it in.
+        """
+        record = change.record
+        if record is None:
+            return False
+        async with self._database.reading() as connection:
+            buried = await connection.scalar(
+                select(TombstoneRow.container_id).where(TombstoneRow.container_id == change.id)
+            )
+        if buried is not None:
+            return False
+        new = NewContainer(
+            id=record.id,
+            name=record.name,
+            node_id=node_id,
+            created_at=record.created.timestamp(),
+            image_id=record.image_id,
+            image=record.image,
+            labels=record.config.labels,
+            volumes={mount.name for mount in record.mounts if mount.type == "volume"},
+        )
+        for name in (record.name, f"{record.name}-{short_id(record.id)}"):
+            try:
+                await self.reserve(replace(new, name=name))
+            except ConflictError:
+                continue
+            await self.apply(node_id, change)
+            return True
+        return False
+
+    async def find(self, reference: str) -> Entry:
+        """Return the container of that id, name or unique id prefix.
+
+        Raises:
+            NotFoundError: If there is none.
+            InvalidArgumentError: If the prefix fits several.
+        """
+        name = reference.removeprefix("/")
+        matches = or_(ContainerRow.id == reference, ContainerRow.name == name)
+        if reference and _HEX.issuperset(reference):
+            matches = or_(
+                matches, and_(ContainerRow.id >= reference, ContainerRow.id < reference + "g")
+            )
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(_entries().where(matches).limit(20))).all()
+        for exact in (
+            [row for row in rows if row.id == reference],
+            [row for row in rows if row.name == name],
+        ):
+            if exact:
+                return self._entry(exact[0])
+        if len(rows) > 1:
+            raise InvalidArgumentError(f"Multiple IDs found with provided prefix: {reference}")
+        if not rows:
+            raise NotFoundError(f"No such container: {reference}")
+        return self._entry(rows[0])
+
+    async def all(self, node_id: str | None = None) -> list[Entry]:
+        """Return the containers of the fleet or of one node, newest first.
+
+        Those that are still being made are left out.
+        """
+        newest_first = ContainerRow.created_at.desc(), ContainerRow.id
+        revisions = (
+            select(ContainerRow.id, ContainerRow.name, ContainerRow.node_id, ContainerRow.revision)
+            .where(ContainerRow.record.is_not(None))
+            .order_by(*newest_first)
+        )
+        if node_id is not None:
+            revisions = revisions.where(ContainerRow.node_id == node_id)
+        async with self._database.reading() as connection:
+            known = (await connection.execute(revisions)).all()
+            stale = [row.id for row in known if self._records.get(row.id, (-1,))[0] != row.revision]
+            for start in range(0, len(stale), 500):
+                part = _entries().where(ContainerRow.id.in_(stale[start : start + 500]))
+                for row in (await connection.execute(part)).all():
+                    self._entry(row)
+        return [
+            Entry(row.id, row.name, row.node_id, *self._records[row.id])
+            for row in known
+            if row.id in self._records
+        ]
+
+    async def revisions(self, node_id: str) -> dict[str, int]:
+        """Return the revision of each container of a node; -1 for one that is being made."""
+        query = select(ContainerRow.id, ContainerRow.revision, ContainerRow.record.is_(None))
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query.where(ContainerRow.node_id == node_id))).all()
+        return {identifier: -1 if pending else revision for identifier, revision, pending in rows}
+
+    async def rename(self, container_id: str, name: str) -> None:
+        """Give the container another name.
+
+        Raises:
+            ConflictError: If another container has it.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                await connection.execute(
+                    update(ContainerRow).where(ContainerRow.id == container_id).values(name=name)
+                )
+                await bump(connection, await _networks_of(connection, container_id))
+        except IntegrityError as error:
+            await self._raise_if_taken(name)
+            raise ConflictError(f'The container name "/{name}" is already in use') from error
+
+    async def remove(self, container_id: str) -> Sequence[str]:
+        """Forget a container with its endpoints; returns its user networks."""
+        async with self._database.transaction() as connection:
+            networks = await _networks_of(connection, container_id)
+            await connection.execute(delete(ContainerRow).where(ContainerRow.id == container_id))
+            await _bury(connection, container_id)
+            await bump(connection, networks)
+        self._records.pop(container_id, None)
+        return networks
+
+    def _entry(self, row: Row[str, str, str, int, str | None]) -> Entry:
+        record = None
+        if row.record is not None:
+            cached = self._records.get(row.id)
+            if cached is not None and cached[0] == row.revision:
+                record = cached[1]
+            else:
+                record = ContainerRecord.model_validate_json(row.record)
+                if len(self._records) >= _MAX_CACHED_RECORDS:
+                    self._records.clear()
+                self._records[row.id] = (row.revision, record)
+        return Entry(row.id, row.name, row.node_id, row.revision, record)
+
+    async def _raise_if_taken(self, name: str) -> None:
+        async with self._database.reading() as connection:
+            holder = await connection.scalar(
+                select(ContainerRow.id).where(ContainerRow.name == name)
+            )
+        if holder is not None:
+            raise ConflictError(
+                f'Conflict. The container name "/{name}" is already in use by container '
+                f'"{holder}". You have to remove (or rename) that container to be able to '
+                "reuse that name."
+            )
+
+
+def _entries() -> Select[str, str, str, int, str | None]:
+    return select(
+        ContainerRow.id,
+        ContainerRow.name,
+        ContainerRow.node_id,
+        ContainerRow.revision,
+        ContainerRow.record,
+    )
+
+
+async def _insert(connection: AsyncConnection, new: NewContainer) -> None:
+    await connection.execute(
+        insert(ContainerRow).values(
+            id=new.id,
+            name=new.name,
+            node_id=new.node_id,
+            created_at=new.created_at,
+            state="created",
+            running=False,
+            image_id=new.image_id,
+            image=new.image,
+            labels=new.labels,
+            memory_bytes=new.memory_bytes,
+            nano_cpus=new.nano_cpus,
+            revision=0,
+        )
+    )
+    await _insert_all(
+        connection,
+        PortRow,
+        [
+            {"container_id": new.id, "protocol": claim.protocol, "port": claim.port}
+            | {"address": claim.address}
+            for claim in set(new.ports)
+        ],
+    )
+    await _insert_all(
+        connection, MountRow, [{"container_id": new.id, "volume": name} for name in new.volumes]
+    )
+    await _insert_all(
+        connection,
+        EndpointRow,
+        [endpoint_values(network, new.id, asked) for network, asked in new.networks.items()],
+    )
+
+
+async def _insert_all(
+    connection: AsyncConnection, table: type[Table], rows: list[dict[str, object]]
+) -> None:
+    if rows:
+        await connection.execute(insert(table), rows)
+
+
+def endpoint_values(
+    network_id: str, container_id: str, asked: EndpointSettings
+) -> dict[str, object]:
+    """Return the columns of an endpoint without a lease."""
+    return {
+        "id": new_id(),
+        "network_id": network_id,
+        "container_id": container_id,
+        "ipv4": None,
+        "ipv6": None,
+        "mac": None,
+        "settings": asked.model_dump_json(exclude_defaults=True),
+    }
+
+
+async def bump(connection: AsyncConnection, networks: Iterable[str]) -> None:
+    """Give networks their next revision, so that their nodes are told of the change."""
+    if identifiers := sorted(networks):
+        await connection.execute(
+            update(NetworkRow)
+            .where(NetworkRow.id.in_(identifiers))
+            .values(revision=NetworkRow.revision + 1)
+        )
+
+
+async def _networks_of(connection: AsyncConnection, container_id: str) -> Sequence[str]:
+    query = select(EndpointRow.network_id).where(EndpointRow.container_id == container_id)
+    return (await connection.scalars(query)).all()
+
+
+async def _bury(connection: AsyncConnection, container_id: str) -> None:
+    await connection.execute(delete(TombstoneRow).where(TombstoneRow.container_id == container_id))
+    await connection.execute(
+        insert(TombstoneRow).values(container_id=container_id, removed_at=time.time())
+    )
+
+
+def _is_running(record: ContainerRecord) -> bool:
+    return record.state.running or record.state.restarting
+
+
+def _columns(record: ContainerRecord) -> dict[str, object]:
+    """Return the columns that follow a record; the name is the catalogue's own."""
+    return {
+        "state": record.state.status,
+        "image_id": record.image_id,
+        "image": record.image,
+        "memory_bytes": record.host_config.memory_reservation or record.host_config.memory,
+        "nano_cpus": record.host_config.nano_cpus,
+        "record": record.model_dump_json(exclude_defaults=True),
+    }

@@ -1,0 +1,134 @@
+"""Which nodes there are, and which of them are heard of."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+
+from flotilla_core.errors import NotFoundError, UnavailableError
+from flotilla_engine.records import NodeInfo, NodeRecord, NodeState
+from flotilla_gateway.catalogue.nodes import KnownNode, Load
+from flotilla_gateway.catalogue.nodes import Nodes as NodeTable
+
+SILENT_AFTER_S = 6.0
+_WRITE_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class NodeStatus:
+    """A node now; `silent_s` is None while it is heard of."""
+
+    info: NodeInfo
+    drained: bool
+    silent_s: float | None
+    load: Load = Load()
+
+    @property
+    def id(self) -> str:
+        """The node's id."""
+        return self.info.node.id
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.info.node.name
+
+    @property
+    def record(self) -> NodeRecord:
+        """The node's record, with its state as it is now."""
+        state = NodeState.READY
+        if self.silent_s is not None:
+            state = NodeState.UNREACHABLE
+        elif self.drained:
+            state = NodeState.DRAINED
+        return self.info.node.model_copy(update={"state": state})
+
+
+class Nodes:
+    """The fleet's nodes; signs of life are kept in memory and written now and then."""
+
+    def __init__(self, table: NodeTable) -> None:
+        self.table = table
+        self._heard: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+        self._cache: dict[str, KnownNode] = {}
+        self._started = time.monotonic()
+        self._cached_at = 0.0
+
+    async def joined(self, info: NodeInfo) -> None:
+        """Take in a node, or its newest word on itself."""
+        node = await self.table.join(info)
+        self._heard[node.id] = time.monotonic()
+        self.forget_cached()
+
+    def heard(self, node_id: str) -> bool:
+        """Note a sign of life; True if it should be written, too."""
+        now = time.monotonic()
+        self._heard[node_id] = now
+        if now - self._written.get(node_id, 0.0) < _WRITE_EVERY_S:
+            return False
+        self._written[node_id] = now
+        return True
+
+    def gone(self, node_id: str) -> None:
+        """Note that a call to the node found nobody."""
+        self._heard[node_id] = time.monotonic() - SILENT_AFTER_S
+
+    def silent_s(self, node: KnownNode) -> float | None:
+        """Return for how long a node has been silent, or None if it is not."""
+        now = time.monotonic()
+        heard = self._heard.get(node.id)
+        if heard is None:
+            if now - self._started < SILENT_AFTER_S:
+                return None
+            return max(time.time() - node.last_seen, now - self._started)
+        silent = now - heard
+        return None if silent < SILENT_AFTER_S else silent
+
+    def forget_cached(self) -> None:
+        """Read nodes from the catalogue at the next use."""
+        self._cached_at = 0.0
+
+    async def known(self) -> dict[str, KnownNode]:
+        """Return the nodes by id; at most a second old where another gateway changed them."""
+        if not self._cached_at or time.monotonic() - self._cached_at > 1.0:
+            self._cache = {node.id: node for node in await self.table.all()}
+            self._cached_at = time.monotonic()
+        return self._cache
+
+    async def all(self) -> list[NodeStatus]:
+        """Return all nodes by name, with what their containers take."""
+        known, loads = await asyncio.gather(self.known(), self.table.loads())
+        return [
+            replace(self.status(node), load=loads.get(node.id, Load())) for node in known.values()
+        ]
+
+    def status(self, node: KnownNode) -> NodeStatus:
+        """Return how a node is now."""
+        return NodeStatus(node.info, node.drained, self.silent_s(node))
+
+    async def find(self, reference: str) -> NodeStatus:
+        """Return the node of that id, name or unique id prefix. Raises: NotFoundError."""
+        for node in (await self.known()).values():
+            if reference in (node.id, node.name):
+                return self.status(node)
+        return self.status(await self.table.find(reference))
+
+    async def get(self, node_id: str) -> NodeStatus:
+        """Return the node of that id. Raises: NotFoundError."""
+        node = (await self.known()).get(node_id)
+        if node is None:
+            raise NotFoundError(f"node {node_id} not found")
+        return self.status(node)
+
+    async def reachable(self, node_id: str) -> NodeStatus:
+        """Return the node, if it is heard of.
+
+        Raises:
+            UnavailableError: If it is silent.
+        """
+        status = await self.get(node_id)
+        if status.silent_s is not None:
+            raise UnavailableError(
+                f"node {status.name} is unreachable (for {status.silent_s:.0f} seconds)"
+            )
+        return status

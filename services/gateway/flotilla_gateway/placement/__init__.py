@@ -1,0 +1,1 @@
+"""Where a new container goes: filters, then a strategy."""
