@@ -1,0 +1,260 @@
+"""uvicorn's httptools protocol with hijack, and with half-closed clients served to the end.
+
+Stock uvicorn refuses `Upgrade: tcp` and closes on a client's FIN. Pipelining is not offered: what
+a client sends behind its request waits until the response is over, or is handed to the hijacker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from flotilla_server.http.connection import Connection
+
+if TYPE_CHECKING:
+    from uvicorn._types import Scope
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+HIJACK = "flotilla.hijack"
+RAW_STREAM = "application/vnd.docker.raw-stream"
+_HEAD_END = b"\r\n\r\n"
+_EARLY_LIMIT_BYTES = 256 * 1024
+_PROBE_INTERVAL_S = 1.0
+_KEEP_ALIVE_S = 5
+_IDLE_S = 30
+_DISCARD_S = 5.0
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Hijack(Protocol):
+    """Takes the connection over from HTTP."""
+
+    async def __call__(self, content_type: str = RAW_STREAM, headers: Headers = ()) -> Connection:
+        """Answer 101 UPGRADED, or 200 if the client did not ask to upgrade, and go raw.
+
+        Args:
+            content_type: Tells the client how the stream is framed.
+            headers: Further headers of the answer.
+
+        Raises:
+            RuntimeError: If a response was started already.
+            ConnectionResetError: If the client is gone.
+        """
+        ...
+
+
+def hijack_of(scope: Scope) -> Hijack:
+    """Return the request's hijack.
+
+    Raises:
+        RuntimeError: If another server than ours runs the application.
+    """
+    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
+    if HIJACK not in extensions:
+        raise RuntimeError("this server cannot hijack connections")
+    return cast("Hijack", extensions[HIJACK])
+
+
+class EngineHttpProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection of a Docker client."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take uvicorn's arguments."""
+        super().__init__(*args, **kwargs)
+        self._early = bytearray()
+        self._at_eof = False
+        self._request_read = False
+        self._body_left: int | None = None
+        self._probe: asyncio.TimerHandle | None = None
+        self._discard: asyncio.TimerHandle | None = None
+
+    # What uvicorn or the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Enable keep-alive probes: they find clients that died after a half-close."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        raw = transport.get_extra_info("socket")
+        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_S)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_S)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse one request at a time."""
+        self._unset_keepalive_if_required()
+        while data:
+            if self._request_read:
+                self._early += data
+                if len(self._early) > _EARLY_LIMIT_BYTES:
+                    self.flow.pause_reading()
+                return
+            part, data = self._split(data)
+            if not self._parse(part):
+                return
+
+    def _split(self, data: bytes) -> tuple[bytes, bytes]:
+        """Cut so that the parser never sees bytes behind the request."""
+        if self._body_left is None:
+            at = data.find(_HEAD_END)
+            end = len(data) if at < 0 else at + len(_HEAD_END)
+        else:
+            end = self._body_left
+            self._body_left = max(0, self._body_left - len(data))
+        return data[:end], data[end:]
+
+    def _parse(self, data: bytes) -> bool:
+        """Feed the parser and tell whether the connection goes on as HTTP."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+                return False
+            self._early += data[upgrade.args[0] :]
+        except (httptools.HttpParserError, ValueError) as error:
+            if self.transport.is_closing():
+                return False
+            self.logger.info("Invalid HTTP request: %s", error)
+            self.send_400_response("400 Bad Request")
+            return False
+        return not self.transport.is_closing()
+
+    def on_message_begin(self) -> None:
+        """Offer the hijack to the application."""
+        super().on_message_begin()
+        self.scope["extensions"] = {HIJACK: cast("dict[object, object]", self._hijack)}
+
+    def on_headers_complete(self) -> None:
+        """Note how long the body is."""
+        headers = {name: value for name, value in self.headers if name in _BODY_HEADERS}
+        if b"transfer-encoding" not in headers:
+            length = headers.get(b"content-length", b"0")
+            self._body_left = int(length) if length.isdigit() else 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Keep what follows for later."""
+        self._request_read = True
+        self._body_left = None
+        super().on_message_complete()
+        if self._discard is not None:
+            self._discard.cancel()
+            self._discard = None
+            self._next_request()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, unless the client closed its side."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            return
+        if self._at_eof:
+            self.transport.close()
+        elif self._request_read:
+            self._next_request()
+        else:  # closing now would reset the connection, and the answer might be lost
+            self._discard = self.loop.call_later(_DISCARD_S, self.transport.close)
+
+    def _next_request(self) -> None:
+        self._request_read = False
+        if self._early:
+            data, self._early = bytes(self._early), bytearray()
+            self.loop.call_soon(self._resume_with, data)
+
+    def _resume_with(self, data: bytes) -> None:
+        if self.parser is not None and not self.transport.is_closing():
+            self.data_received(data)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Serve a half-closed client to the end, unless it left within its request."""
+        if self._at_eof:
+            return True
+        self._at_eof = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        if not self._request_read:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            return False
+        self._watch_half_closed()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop watching."""
+        for timer in (self._probe, self._discard):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def _watch_half_closed(self) -> None:
+        """Notice a client that is gone for good: the loop no longer reads from it."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is None or self.transport.is_closing():
+            return
+        if raw.family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_S)
+        poll = select.poll()
+        poll.register(raw.fileno(), select.POLLHUP)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
+            self.transport.abort()
+            return
+        self._probe = self.loop.call_later(_PROBE_INTERVAL_S, self._watch_half_closed)
+
+    # The hijack
+
+    async def _hijack(self, content_type: str = RAW_STREAM, headers: Headers = ()) -> Connection:
+        cycle = self.cycle
+        if cycle.response_started:
+            raise RuntimeError("the response was started already")
+        if cycle.disconnected or self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        upgrade = self._get_upgrade()
+        if upgrade is None:
+            head = ["HTTP/1.1 200 OK", f"Content-Type: {content_type}"]
+        else:
+            head = [
+                "HTTP/1.1 101 UPGRADED",
+                f"Content-Type: {content_type}",
+                "Connection: Upgrade",
+                f"Upgrade: {upgrade.decode('latin-1')}",
+            ]
+        head += [f"{name}: {value}" for name, value in headers]
+        self.transport.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        return self._handed_over(cycle)
+
+    def _handed_over(self, cycle: RequestResponseCycle) -> Connection:
+        """Give the transport to a raw connection; uvicorn sees a finished response."""
+        cycle.response_started = cycle.response_complete = True
+        self._unset_keepalive_if_required()
+        if self._probe is not None:
+            self._probe.cancel()
+        self.server_state.total_requests += 1
+        self.connections.discard(self)
+        self.flow.resume_reading()
+        connection = _Hijacked(self, bytes(self._early))
+        self._early.clear()
+        return connection
+
+
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class _Hijacked(Connection):
+    """A connection that the server knows of until it is lost."""
+
+    def __init__(self, http: EngineHttpProtocol, early: bytes) -> None:
+        super().__init__(http.transport, early, at_eof=http._at_eof)
+        self._connections = cast("set[Any]", http.connections)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        super().connection_lost(exc)
