@@ -100,7 +100,7 @@ async def test_bug_is_an_internal_error_without_details(caller: Bus, server: Bus
     async with Service(server, name="echo") as service:
         service.handle(ECHO, fail)
         await service.ready()
-        with pytest.raises(InternalError, match="^internal error$"):
+        with pytest.raises(InternalError, match=r"^internal error$"):
             await caller.call(ECHO, Question())
 
 
