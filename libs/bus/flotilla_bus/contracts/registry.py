@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_serializer
 
 from flotilla_bus.methods import Empty, Message, Method, StreamMethod
 
@@ -17,6 +17,11 @@ class Credentials(Message):
     identity_token: SecretStr = SecretStr("")
     registry_token: SecretStr = SecretStr("")
     server_address: str = ""
+
+    @field_serializer("password", "identity_token", "registry_token", when_used="json")
+    def _revealed(self, value: SecretStr) -> str:
+        """Reveal a secret on the bus; anywhere else it stays hidden."""
+        return value.get_secret_value()
 
 
 class PullRequest(Message):
