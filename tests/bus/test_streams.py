@@ -17,6 +17,7 @@ from flotilla_bus import (
     Stream,
     StreamMethod,
     connected,
+    direct,
     streams,
 )
 from flotilla_bus.links import DirectLink, NatsLink

@@ -31,31 +31,31 @@ class Outcomes:
 
     def __init__(self) -> None:
         """Know nothing yet."""
-        self._known: dict[str, tuple[float, asyncio.Future[Outcome]]] = {}
+        self._running: dict[str, asyncio.Future[Outcome]] = {}
+        self._kept: dict[str, tuple[float, Outcome]] = {}
 
     async def once(self, request_id: str, run: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Return the outcome of the request, running it if it was not seen before."""
-        known = self._known.get(request_id)
-        if known is not None:
-            return await asyncio.shield(known[1])
+        if request_id in self._kept:
+            return self._kept[request_id][1]
+        if request_id in self._running:
+            return await asyncio.shield(self._running[request_id])
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outcome] = loop.create_future()
-        self._known[request_id] = (loop.time(), future)
+        future = self._running[request_id] = loop.create_future()
         try:
             outcome = await run()
-        except BaseException:
-            self._known.pop(request_id, None)
+            future.set_result(outcome)
+            self._kept[request_id] = (loop.time(), outcome)
+        finally:
+            del self._running[request_id]
             future.cancel()
-            raise
-        future.set_result(outcome)
-        self._known[request_id] = (loop.time(), future)
         self._forget_old(loop.time())
         return outcome
 
     def _forget_old(self, now: float) -> None:
-        """Drop from the oldest; requests under way stay."""
-        for request_id, (since, future) in list(self._known.items()):
-            if now - since < KEPT_S and len(self._known) <= KEPT_AT_MOST:
+        """Drop from the oldest."""
+        while self._kept:
+            oldest = next(iter(self._kept))
+            if now - self._kept[oldest][0] < KEPT_S and len(self._kept) <= KEPT_AT_MOST:
                 return
-            if future.done():
-                del self._known[request_id]
+            del self._kept[oldest]
