@@ -1,0 +1,1 @@
+"""Networks of the node: bridges, tunnels, published ports, embedded DNS."""

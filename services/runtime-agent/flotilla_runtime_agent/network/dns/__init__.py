@@ -1,0 +1,1 @@
+"""The embedded DNS server of user networks, at 127.0.0.11 in every container."""

@@ -1,0 +1,230 @@
+"""The host's network as the agent changes it: all of it in one thread, one change at a time."""
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from flotilla_engine.records import NetworkState
+from flotilla_runtime_agent.network import namespaces
+from flotilla_runtime_agent.network.bridges import (
+    Bridges,
+    BridgeSpec,
+    Plug,
+    host_networks,
+    remove_interface,
+    set_default_routes,
+)
+from flotilla_runtime_agent.network.firewall import Firewall
+from flotilla_runtime_agent.network.netlink.nftables import Element
+from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
+from flotilla_runtime_agent.network.overlay import Overlay, Remote, remotes
+from flotilla_runtime_agent.network.pools import choose_pool
+from flotilla_runtime_agent.network.sandboxes import (
+    SandboxRecord,
+    Wired,
+    read_json,
+    write_json,
+)
+from flotilla_runtime_agent.network.specs import (
+    bridge_name,
+    gateway_endpoint,
+    network_mtu,
+    vxlan_name,
+)
+
+T = TypeVar("T")
+
+_STANDARD_MTU = 1500
+
+
+class KernelThread:
+    """The one thread in which the host's network is read and changed."""
+
+    def __init__(self) -> None:
+        """Start no thread before the first call."""
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run the function to its end, even if the caller is cancelled meanwhile."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._pool, function))
+
+    async def close(self) -> None:
+        """Wait for what runs."""
+        await asyncio.to_thread(self._pool.shutdown)
+
+
+class _DefaultPool(BaseModel):
+    """The default bridge's subnet, kept so that it stays the same."""
+
+    subnet: str
+
+
+class Host:
+    """Bridges, tunnels, sandboxes and firewall of this host; every method blocks briefly."""
+
+    def __init__(self, folder: Path, *, node_id: str, address: str, table: str) -> None:
+        """Open the sockets in this thread's network namespace."""
+        self._folder = folder
+        self._node_id = node_id
+        self._route = RouteSocket()
+        self._firewall = Firewall(table)
+        self._bridges = Bridges(self._route, self._firewall)
+        self._overlay = Overlay(self._route)
+        self._address = ipaddress.ip_address(address) if address else self._own_address()
+        self._uplink_mtu = self._find_uplink_mtu()
+
+    @property
+    def uplink_mtu(self) -> int:
+        """Return the MTU towards the other nodes."""
+        return self._uplink_mtu
+
+    @property
+    def address(self) -> Address:
+        """Return the address at which other nodes reach this one."""
+        return self._address
+
+    def close(self) -> None:
+        """Close the sockets; everything in the kernel stays."""
+        self._route.close()
+        self._firewall.close()
+
+    def default_subnet(self) -> ipaddress.IPv4Network:
+        """Return the default bridge's subnet, chosen free of the host's routes the first time."""
+        path = self._folder / "default.json"
+        kept = read_json(path, _DefaultPool)
+        if kept is not None:
+            return ipaddress.IPv4Network(kept.subnet)
+        pool = choose_pool(host_networks(self._route))
+        write_json(path, _DefaultPool(subnet=str(pool)))
+        return pool
+
+    def install(self, specs: Sequence[BridgeSpec], elements: Iterable[Element]) -> None:
+        """Make bridges, and the firewall's table with all that is to be in it, in one go."""
+        namespaces.write_sysctl("net/ipv4/ip_forward", "1")
+        wanted = list(elements)
+        for spec in specs:
+            self._bridges.prepare(spec)
+            wanted.extend(spec.elements())
+        self._firewall.install(wanted)
+        self._firewall.repair()
+
+    def repair(self) -> bool:
+        """Make the firewall's table again if others removed it."""
+        return self._firewall.repair()
+
+    def ensure_bridge(self, spec: BridgeSpec) -> None:
+        """Have a bridge."""
+        self._bridges.ensure(spec)
+
+    def wire(self, namespace: Path, plugs: Sequence[tuple[Wired, Plug]]) -> None:
+        """Plug a sandbox into its networks; nothing stays of an attempt that fails."""
+        descriptor = namespaces.opened(namespace)
+        try:
+            for wired, plug in plugs:
+                if wired.driver == "macvlan":
+                    parent, _, mode = wired.bridge.partition(":")
+                    self._bridges.plug_macvlan(parent, mode, plug, descriptor)
+                else:
+                    self._bridges.plug(wired.bridge, plug, descriptor)
+        except OSError:
+            for wired, plug in plugs:
+                if wired.driver != "macvlan":
+                    self._bridges.unplug(plug.host_interface)
+            raise
+        finally:
+            os.close(descriptor)
+
+    def unwire(self, namespace: Path, wired: Wired) -> None:
+        """Take one network from a sandbox."""
+        if wired.host_interface:
+            self._bridges.unplug(wired.host_interface)
+            return
+        descriptor = namespaces.opened(namespace)
+        try:
+            remove_interface(wired.interface, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def route_by(self, namespace: Path, wired: list[Wired]) -> None:
+        """Set a sandbox's default routes by the networks that it has."""
+        ways: dict[int, tuple[str, Address] | None] = {4: None, 6: None}
+        chosen = gateway_endpoint(wired)
+        candidates = [chosen] if chosen else []
+        candidates += [one for one in wired if not one.internal and one is not chosen]
+        for one in reversed(candidates):
+            for text in one.gateways:
+                gateway = ipaddress.ip_address(text)
+                ways[gateway.version] = (one.interface, gateway)
+        descriptor = namespaces.opened(namespace)
+        try:
+            set_default_routes(ways, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def publish(self, elements: Iterable[Element]) -> None:
+        """Add published ports."""
+        self._firewall.add(elements)
+
+    def withdraw(self, elements: Iterable[Element]) -> None:
+        """Take published ports away."""
+        self._firewall.remove(elements)
+
+    def apply(self, state: NetworkState) -> None:
+        """Program the tunnel of a network whose bridge exists; other nodes' part of the state."""
+        network = state.network
+        bridge = bridge_name(network)
+        if not network.vni or len(state.nodes) < 2:
+            self._overlay.remove(bridge, vxlan_name(network.id))
+            return
+        wanted: list[Remote] = remotes(state, self._node_id)
+        mtu = network_mtu(network, self._uplink_mtu)
+        self._overlay.program(
+            bridge, vxlan_name(network.id), network.vni, self._address, mtu, wanted
+        )
+
+    def has_bridge(self, name: str) -> bool:
+        """Say whether the bridge was made by us."""
+        return name in self._bridges.names()
+
+    def remove_network(self, network_id: str, bridge: str) -> None:
+        """Remove a network's bridge and tunnel."""
+        self._overlay.remove(bridge, vxlan_name(network_id))
+        self._bridges.remove(bridge)
+
+    def sweep(self, keep: Iterable[str]) -> None:
+        """Remove bridges and tunnels of ours that no network of the node has."""
+        wanted = set(keep)
+        for link in self._route.links():
+            if link.name.startswith(("fl-", "fx-")) and link.name[3:] not in wanted:
+                self._route.delete_link(link.name)
+
+    def _own_address(self) -> Address:
+        for route in self._route.routes():
+            if route.destination is None and route.gateway is not None:
+                for _, address in self._route.addresses(route.interface):
+                    if address.version == route.gateway.version:
+                        return address.ip
+        return ipaddress.IPv4Address("127.0.0.1")
+
+    def _find_uplink_mtu(self) -> int:
+        links = {link.index: link for link in self._route.links()}
+        for index, address in self._route.addresses():
+            if address.ip == self._address and not address.ip.is_loopback:
+                return min(links[index].mtu, _STANDARD_MTU)
+        return _STANDARD_MTU
+
+
+def port_addresses(record: SandboxRecord) -> dict[int, Address]:
+    """Return the addresses that published ports lead to, by IP version."""
+    chosen = gateway_endpoint(record.wired)
+    if chosen is None:
+        return {}
+    parsed = [ipaddress.ip_interface(text).ip for text in chosen.addresses]
+    return {address.version: address for address in parsed}

@@ -1,0 +1,1 @@
+"""A small typed rtnetlink and nfnetlink client: only the messages that the agent sends."""

@@ -1,0 +1,487 @@
+"""The node's networks: implements ``ports.Networks`` on bridges, nftables and embedded DNS."""
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import secrets
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from flotilla_core.errors import InternalError, NotFoundError
+from flotilla_engine.records import EndpointRecord, NetworkState
+from flotilla_runtime_agent.network import namespaces, resolv
+from flotilla_runtime_agent.network.bridges import BridgeSpec, Plug, host_interface_name
+from flotilla_runtime_agent.network.dns.names import Names
+from flotilla_runtime_agent.network.dns.servers import DnsServers
+from flotilla_runtime_agent.network.host import Host, KernelThread, port_addresses
+from flotilla_runtime_agent.network.hosts import (
+    LinkTarget,
+    extra_lines,
+    link_environment,
+    link_lines,
+    own_lines,
+)
+from flotilla_runtime_agent.network.pools import Leases
+from flotilla_runtime_agent.network.ports import (
+    Ledger,
+    elements_for,
+    listing,
+    proxy_target,
+    wanted_ports,
+)
+from flotilla_runtime_agent.network.sandboxes import Published, SandboxRecord, SandboxStore, Wired
+from flotilla_runtime_agent.network.specs import (
+    DEFAULT_NETWORK,
+    NO_NETWORK,
+    bridge_name,
+    bridge_spec,
+    default_host_ip,
+    gateway_endpoint,
+    gateways_of,
+    settings_in_force,
+    wired_endpoint,
+)
+from flotilla_runtime_agent.network.states import StateStore
+from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox
+
+_LOG = logging.getLogger(__name__)
+
+_REPAIR_EVERY_S = 5
+_HAS_IPV6 = Path("/proc/net/if_inet6")
+
+
+class NodeNetworks:
+    """Wires containers of one node.
+
+    Args:
+        folder: Where addresses, states and sandboxes are kept.
+        run_folder: Where namespaces are bound; gone after a reboot of the host.
+        node_id: This node, as the states name it.
+        address: Where other nodes reach this host; found by the default route if empty.
+        bridge: Name of the default bridge.
+        table: Name of the nftables table.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run_folder: Path,
+        *,
+        node_id: str,
+        address: str = "",
+        bridge: str = "flt0",
+        table: str = "flotilla",
+    ) -> None:
+        """Touch nothing yet; ``start`` does."""
+        self._folder = folder
+        self._namespaces = run_folder / "netns"
+        self._node_id = node_id
+        self._address = address
+        self._bridge = bridge
+        self._table = table
+        self._thread = KernelThread()
+        self._sandboxes: dict[str, SandboxRecord] = {}
+        self._names = Names()
+        self._repairing: asyncio.Task[None] | None = None
+
+    async def start(self, running: Sequence[tuple[Joining, Sandbox]]) -> None:
+        """Make the host's part right for the containers that run, without interrupting them."""
+        self._store = SandboxStore(self._folder / "sandboxes")
+        self._states = StateStore(self._folder / "states")
+        self._host = await self._thread.run(
+            lambda: Host(
+                self._folder, node_id=self._node_id, address=self._address, table=self._table
+            )
+        )
+        subnet = await self._thread.run(self._host.default_subnet)
+        gateway = ipaddress.IPv4Interface(f"{subnet[1]}/{subnet.prefixlen}")
+        self._default = BridgeSpec(self._bridge, (gateway,), mtu=self._host.uplink_mtu)
+        self._leases = Leases(subnet, [gateway.ip])
+        self._ledger = Ledger(ipv6=await self._thread.run(_has_ipv6))
+        self._dns = DnsServers(self._names, self._thread)
+        alive = {joining.container_id for joining, _ in running}
+        for record in tuple(self._store.all()):
+            if record.container_id in alive and namespaces.is_namespace(Path(record.key)):
+                self._sandboxes[record.container_id] = record
+            else:
+                await self._thread.run(partial(namespaces.remove, Path(record.key)))
+                self._store.remove(record.container_id)
+        await self._restore()
+        self._repairing = asyncio.create_task(self._repair_firewall())
+
+    async def close(self) -> None:
+        """Stop DNS and held ports; the wiring in the kernel stays."""
+        if self._repairing is not None:
+            self._repairing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._repairing
+            await self._dns.close()
+            self._ledger.close()
+            await self._thread.run(self._host.close)
+        await self._thread.close()
+
+    async def create_sandbox(self, container_id: str) -> Sandbox:
+        """Make the container's network namespace."""
+        record = self._sandboxes.get(container_id)
+        if record is None:
+            sandbox_id = secrets.token_hex(32)
+            record = SandboxRecord(
+                container_id=container_id,
+                sandbox_id=sandbox_id,
+                key=str(self._namespaces / sandbox_id[:12]),
+            )
+            self._store.write(record)
+            self._sandboxes[container_id] = record
+        await self._thread.run(lambda: namespaces.create(Path(record.key)))
+        return Sandbox(record.sandbox_id, Path(record.key))
+
+    async def attach(self, joining: Joining, sandbox: Sandbox) -> Attachment:
+        """Wire the sandbox into all its networks and publish its ports."""
+        record = self._record(joining.container_id)
+        self._describe(record, joining)
+        try:
+            for endpoint in _ordered(joining):
+                await self._wire(record, joining, endpoint)
+            await self._take_ports(record, joining)
+            await self._thread.run(lambda: self._host.route_by(sandbox.key, record.wired))
+            await self._publish(record)
+            await self._serve_names(record)
+        except BaseException:
+            await self._undo(record)
+            raise
+        self._store.write(record)
+        return self._attachment(record, joining)
+
+    async def connect(
+        self, joining: Joining, sandbox: Sandbox, endpoint: EndpointRecord
+    ) -> Attachment:
+        """Add one network to a running container."""
+        record = self._record(joining.container_id)
+        if all(one.endpoint.network_id != endpoint.network_id for one in record.wired):
+            await self._wire(record, joining, endpoint)
+            await self._rearrange(record, joining, sandbox)
+        return self._attachment(record, joining)
+
+    async def disconnect(self, joining: Joining, sandbox: Sandbox, network_id: str) -> Attachment:
+        """Take one network from a running container."""
+        record = self._record(joining.container_id)
+        for wired in [one for one in record.wired if one.endpoint.network_id == network_id]:
+            before = port_addresses(record)
+            record.wired.remove(wired)
+            await self._thread.run(partial(self._host.unwire, sandbox.key, wired))
+            if wired.endpoint.network_name == DEFAULT_NETWORK:
+                self._leases.free(record.container_id)
+            await self._withdraw(record, before)
+            await self._rearrange(record, joining, sandbox)
+        return self._attachment(record, joining)
+
+    async def detach(self, container_id: str) -> None:
+        """Free all that a stopped container had, and drop its sandbox."""
+        record = self._sandboxes.pop(container_id, None)
+        if record is None:
+            return
+        await self._undo(record)
+        await self._thread.run(lambda: namespaces.remove(Path(record.key)))
+        self._store.remove(container_id)
+
+    async def apply(self, state: NetworkState) -> None:
+        """Make this node's part of a user network as the state says; older ones are ignored."""
+        if not self._states.take(state):
+            return
+        network = state.network
+        self._names.update(state)
+        if all(node.id != self._node_id for node in state.nodes):
+            if not self._uses(network.id):
+                await self._thread.run(
+                    lambda: self._host.remove_network(network.id, bridge_name(network))
+                )
+            return
+        if await self._thread.run(lambda: self._host.has_bridge(bridge_name(network))):
+            await self._thread.run(lambda: self._host.apply(state))
+
+    async def remove_network(self, network_id: str) -> None:
+        """Remove this node's part of a network; safe to repeat."""
+        state = self._states.remove(network_id)
+        self._names.remove(network_id)
+        if state is not None:
+            name = bridge_name(state.network)
+            await self._thread.run(lambda: self._host.remove_network(network_id, name))
+
+    async def network_states(self) -> list[NetworkState]:
+        """Return what is known of each user network, as applied last."""
+        return self._states.all()
+
+    # Wiring
+
+    async def _wire(
+        self, record: SandboxRecord, joining: Joining, endpoint: EndpointRecord
+    ) -> None:
+        if endpoint.network_name == DEFAULT_NETWORK:
+            wired, spec = self._wired_default(record, endpoint)
+        else:
+            wired, spec = self._wired_user(endpoint)
+        used = {one.interface for one in record.wired}
+        wired.interface = next(
+            name for name in (f"eth{number}" for number in range(256)) if name not in used
+        )
+        mtu = spec.mtu if spec else 0
+        if spec is not None:
+            wired.bridge = spec.name
+            wired.host_interface = host_interface_name(record.sandbox_id, endpoint.network_id)
+        plug = Plug(
+            interface=wired.interface,
+            host_interface=wired.host_interface,
+            mac_address=wired.mac_address,
+            addresses=tuple(ipaddress.ip_interface(text) for text in wired.addresses),
+            mtu=mtu,
+            isolated=spec is not None and not spec.inter_container,
+            sysctls=_interface_sysctls(endpoint, wired.interface),
+        )
+        await self._thread.run(lambda: self._plug(record, wired, plug, spec))
+        record.wired.append(wired)
+
+    def _plug(
+        self, record: SandboxRecord, wired: Wired, plug: Plug, spec: BridgeSpec | None
+    ) -> None:
+        if spec is not None:
+            is_new = not self._host.has_bridge(spec.name)
+            self._host.ensure_bridge(spec)
+            state = self._states.get(wired.endpoint.network_id)
+            if is_new and state is not None:
+                self._host.apply(state)
+        try:
+            self._host.wire(Path(record.key), [(wired, plug)])
+        except OSError as error:
+            raise InternalError(
+                f"failed to create endpoint {record.name} on network "
+                f"{wired.endpoint.network_name}: {error.strerror or error}"
+            ) from error
+
+    def _wired_default(
+        self, record: SandboxRecord, endpoint: EndpointRecord
+    ) -> tuple[Wired, BridgeSpec | None]:
+        address = self._leases.take(record.container_id)
+        leased = endpoint.model_copy(
+            update={"ipv4_address": f"{address}/{self._leases.pool.prefixlen}", "ipv6_address": ""}
+        )
+        spec = self._default
+        return wired_endpoint(leased, spec.addresses, driver="bridge", internal=False), spec
+
+    def _wired_user(self, endpoint: EndpointRecord) -> tuple[Wired, BridgeSpec | None]:
+        state = self._states.get(endpoint.network_id)
+        if state is None:
+            raise NotFoundError(f"network {endpoint.network_id} not found")
+        network = state.network
+        wired = wired_endpoint(
+            endpoint, gateways_of(network), driver=network.driver, internal=network.internal
+        )
+        if network.driver != "macvlan":
+            return wired, bridge_spec(network, self._host.uplink_mtu)
+        parent = network.options.get("parent", "")
+        wired.bridge = f"{parent}:{network.options.get('macvlan_mode') or 'bridge'}"
+        return wired, None
+
+    async def _rearrange(self, record: SandboxRecord, joining: Joining, sandbox: Sandbox) -> None:
+        """Set routes, ports and names again after a network came or went."""
+        await self._thread.run(lambda: self._host.route_by(sandbox.key, record.wired))
+        if not record.published:
+            await self._take_ports(record, joining)
+        await self._publish(record)
+        await self._serve_names(record)
+        self._store.write(record)
+
+    async def _undo(self, record: SandboxRecord) -> None:
+        await self._dns.stop(record.container_id)
+        await self._withdraw(record, port_addresses(record))
+        # The pairs die with the namespace: deleting them here would cost 20 ms each.
+        record.wired.clear()
+        self._leases.free(record.container_id)
+
+    # Ports
+
+    async def _take_ports(self, record: SandboxRecord, joining: Joining) -> None:
+        chosen = gateway_endpoint(record.wired)
+        if chosen is None or chosen.driver != "bridge":
+            return
+        state = self._states.get(chosen.endpoint.network_id)
+        host_ip = default_host_ip(state.network) if state else ""
+        published: list[Published] = []
+        try:
+            for wanted in wanted_ports(joining.host_config, joining.exposed_ports, host_ip):
+                published += self._ledger.take(record.container_id, wanted)
+        except InternalError as error:
+            self._ledger.free(record.container_id)
+            raise InternalError(
+                f"driver failed programming external connectivity on endpoint {record.name} "
+                f"({chosen.endpoint.id}): {error.message}"
+            ) from error
+        record.published = published
+
+    async def _publish(self, record: SandboxRecord) -> None:
+        targets = port_addresses(record)
+        elements = [one for port in record.published for one in elements_for(port, targets)]
+        if elements:
+            await self._thread.run(lambda: self._host.publish(elements))
+        for port in record.published:
+            target = proxy_target(port, targets)
+            if target is not None:
+                await self._ledger.held(port).forward(target)
+
+    async def _withdraw(
+        self,
+        record: SandboxRecord,
+        targets: dict[int, ipaddress.IPv4Address | ipaddress.IPv6Address],
+    ) -> None:
+        elements = [one for port in record.published for one in elements_for(port, targets)]
+        if elements:
+            await self._thread.run(lambda: self._host.withdraw(elements))
+        self._ledger.free(record.container_id)
+        record.published = []
+
+    # Names and files
+
+    async def _serve_names(self, record: SandboxRecord) -> None:
+        if any(one.endpoint.network_name != DEFAULT_NETWORK for one in record.wired):
+            await self._dns.serve(record)
+        else:
+            await self._dns.stop(record.container_id)
+
+    def _describe(self, record: SandboxRecord, joining: Joining) -> None:
+        host = resolv.of_host()
+        record.name = joining.name
+        record.hostname = joining.hostname
+        record.exposed_ports = list(joining.exposed_ports)
+        record.forwarders = list(resolv.forwarders(host, joining.host_config.dns))
+        record.forwards_inside = bool(joining.host_config.dns)
+        record.ndots_set = any(
+            option.startswith("ndots:") for option in joining.host_config.dns_options
+        )
+
+    def _attachment(self, record: SandboxRecord, joining: Joining) -> Attachment:
+        config = joining.host_config
+        embedded = any(one.endpoint.network_name != DEFAULT_NETWORK for one in record.wired)
+        resolver = resolv.for_container(
+            resolv.of_host(),
+            dns=config.dns,
+            search=config.dns_search,
+            options=config.dns_options,
+            embedded=embedded,
+        )
+        networks = {
+            one.endpoint.network_name: settings_in_force(
+                one, is_default=one.endpoint.network_name == DEFAULT_NETWORK
+            )
+            for one in record.wired
+        }
+        for endpoint in joining.endpoints:
+            if endpoint.network_name == NO_NETWORK:
+                settings = endpoint.settings.model_copy()
+                settings.network_id, settings.endpoint_id = endpoint.network_id, endpoint.id
+                networks[endpoint.network_name] = settings
+        lines = extra_lines(config.extra_hosts, str(self._default.addresses[0].ip))
+        lines += link_lines(config.links, self._link_target)
+        for one in record.wired:
+            lines += own_lines(one.addresses, joining.hostname, joining.domainname)
+        return Attachment(
+            networks=networks,
+            ports=listing(joining.exposed_ports, record.published),
+            hosts=lines,
+            nameservers=list(resolver.nameservers),
+            search=list(resolver.search),
+            resolv_options=list(resolver.options),
+            env=link_environment(config.links, joining.name, self._link_target),
+        )
+
+    def _link_target(self, reference: str) -> LinkTarget | None:
+        for record in self._sandboxes.values():
+            if reference == record.name or record.container_id.startswith(reference):
+                for one in record.wired:
+                    if one.endpoint.network_name == DEFAULT_NETWORK:
+                        address = one.addresses[0].split("/")[0]
+                        return LinkTarget(
+                            record.name, record.hostname, address, record.exposed_ports
+                        )
+        return None
+
+    # After a restart of the agent, and of other people's firewall
+
+    async def _restore(self) -> None:
+        specs = {self._default.name: self._default}
+        elements = []
+        for record in self._sandboxes.values():
+            for one in record.wired:
+                state = self._states.get(one.endpoint.network_id)
+                if one.endpoint.network_name == DEFAULT_NETWORK:
+                    address = ipaddress.IPv4Interface(one.addresses[0]).ip
+                    self._leases.take(record.container_id, address)
+                elif state is not None and one.driver == "bridge":
+                    spec = bridge_spec(state.network, self._host.uplink_mtu)
+                    specs[spec.name] = spec
+            self._ledger.retake(record.container_id, record.published)
+            targets = port_addresses(record)
+            elements += [one for port in record.published for one in elements_for(port, targets)]
+        states = self._states.all()
+        for state in states:
+            self._names.update(state)
+        await self._thread.run(lambda: self._host.install(list(specs.values()), elements))
+        for state in states:
+            if bridge_name(state.network) in specs:
+                await self._thread.run(partial(self._host.apply, state))
+        kept = {state.network.id[:12] for state in states}
+        await self._thread.run(lambda: self._host.sweep(kept))
+        for record in self._sandboxes.values():
+            await self._serve_names(record)
+            for port in record.published:
+                target = proxy_target(port, port_addresses(record))
+                if target is not None:
+                    await self._ledger.held(port).forward(target)
+
+    async def _repair_firewall(self) -> None:
+        while True:
+            await asyncio.sleep(_REPAIR_EVERY_S)
+            try:
+                await self._thread.run(self._host.repair)
+            except OSError as error:
+                _LOG.warning("the firewall could not be checked: %s", error)
+
+    def _record(self, container_id: str) -> SandboxRecord:
+        try:
+            return self._sandboxes[container_id]
+        except KeyError:
+            raise InternalError(f"container {container_id} has no sandbox") from None
+
+    def _uses(self, network_id: str) -> bool:
+        return any(
+            one.endpoint.network_id == network_id
+            for record in self._sandboxes.values()
+            for one in record.wired
+        )
+
+
+def _ordered(joining: Joining) -> list[EndpointRecord]:
+    """Return the endpoints to wire: that of the network mode first, then by name."""
+    mode = joining.host_config.network_mode
+    mode = DEFAULT_NETWORK if mode in ("", "default") else mode
+    return sorted(
+        (one for one in joining.endpoints if one.network_name != NO_NETWORK),
+        key=lambda one: (mode not in (one.network_name, one.network_id), one.network_name),
+    )
+
+
+def _interface_sysctls(endpoint: EndpointRecord, interface: str) -> dict[str, str]:
+    """Return ``com.docker.network.endpoint.sysctls`` with IFNAME replaced."""
+    text = endpoint.settings.driver_opts.get("com.docker.network.endpoint.sysctls", "")
+    sysctls = {}
+    for entry in filter(None, text.split(",")):
+        name, _, value = entry.partition("=")
+        sysctls[name.replace("IFNAME", interface).replace(".", "/")] = value
+    return sysctls
+
+
+def _has_ipv6() -> bool:
+    try:
+        return bool(_HAS_IPV6.read_text())
+    except OSError:
+        return False
