@@ -1,84 +1,74 @@
-"""A real PostgreSQL for tests, on a socket of its own: no port is taken."""
+"""A real PostgreSQL server for tests, reached by a unix socket only."""
 
-from __future__ import annotations
-
-import asyncio
-import contextlib
 import os
+import pwd
 import shutil
-import signal
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-_STARTS_WITHIN_S = 60
+_START_TIMEOUT_S = 60
+_UNPRIVILEGED = ("postgres", "nobody")
 
 
-class PostgresMissingError(RuntimeError):
-    """PostgreSQL is not installed on this machine."""
-
-
-@contextlib.asynccontextmanager
-async def postgres_server() -> AsyncIterator[str]:
-    """Run PostgreSQL for the length of the block, and give the URL of an empty database.
-
-    Raises:
-        PostgresMissingError: If it is not installed.
-    """
-    if not _BINARIES:
-        raise PostgresMissingError("PostgreSQL is not installed")
-    folder = await asyncio.to_thread(_folder)
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Run a server with an empty database; yields its URL for SQLAlchemy."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="flt-test-pg-", dir="/tmp"))
+    owner = _owner()
+    if owner is not None:
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    data = folder / "data"
     try:
-        await _run("initdb", "-D", f"{folder}/data", "-U", "postgres", "-A", "trust", "-N")
-        process = await asyncio.create_subprocess_exec(
-            *_as_postgres("postgres"),
-            *("-D", f"{folder}/data", "-k", folder),
-            *("-c", "listen_addresses=", "-c", "fsync=off"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        initdb = ("--auth=trust", "--username=flotilla", "--no-sync", "--encoding=UTF8")
+        _run([str(programs / "initdb"), "-D", str(data), "--no-locale", *initdb], folder, owner)
+        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        control = [str(programs / "pg_ctl"), "-D", str(data), "-w", "-l", str(folder / "log")]
+        control += ["-t", str(_START_TIMEOUT_S)]
+        _run([*control, "-o", options, "start"], folder, owner)
         try:
-            async with asyncio.timeout(_STARTS_WITHIN_S):
-                while await _exit_code("pg_isready", "-q", "-h", folder) != 0:
-                    if process.returncode is not None:
-                        raise RuntimeError(f"postgres has ended with {process.returncode}")
-                    await asyncio.sleep(0.05)
-            yield f"postgresql://postgres@/postgres?host={folder}"
+            yield f"postgresql+asyncpg://flotilla@/postgres?host={folder}"
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGQUIT)
-            await process.wait()
+            _run([*control, "-m", "immediate", "stop"], folder, owner)
     finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folder() -> str:
-    """Make a folder that PostgreSQL's user owns: it refuses to run as root."""
-    folder = tempfile.mkdtemp(prefix="flotilla-pg-")
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-    return folder
+def _programs() -> Path:
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (folder / "initdb").exists():
+            return folder
+    found = shutil.which("initdb")
+    if found is None:
+        raise FileNotFoundError("postgresql: `make install-test` installs it")
+    return Path(found).resolve().parent
 
 
-def _as_postgres(program: str) -> list[str]:
-    command = [str(_BINARIES[-1] / program)]
-    if os.geteuid() == 0:
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-    return command
+def _owner() -> pwd.struct_passwd | None:
+    """Return whom to run it as: it refuses to be root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    return next(known[name] for name in _UNPRIVILEGED if name in known)
 
 
-async def _exit_code(program: str, *arguments: str) -> int:
-    process = await asyncio.create_subprocess_exec(
-        *_as_postgres(program),
-        *arguments,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+def _run(command: Sequence[str], folder: Path, owner: pwd.struct_passwd | None) -> None:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        user=owner.pw_uid if owner else None,
+        group=owner.pw_gid if owner else None,
+        extra_groups=[] if owner else None,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if "start" not in command else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        timeout=_START_TIMEOUT_S * 2,
+        check=False,
     )
-    return await process.wait()
-
-
-async def _run(program: str, *arguments: str) -> None:
-    code = await _exit_code(program, *arguments)
-    if code != 0:
-        raise RuntimeError(f"{program} ended with {code}")
+    if done.returncode != 0:
+        log = folder / "log"
+        said = (done.stdout or b"").decode(errors="replace")
+        raise RuntimeError(f"{command[0]}: {said}{log.read_text() if log.exists() else ''}")
