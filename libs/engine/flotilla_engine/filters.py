@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -128,9 +129,11 @@ def _values(given: Any) -> list[str]:
         return []
     if isinstance(given, dict):
         if all(isinstance(flag, bool) for flag in given.values()):
-            return list(given)
-    elif isinstance(given, list) and all(isinstance(value, str) for value in given):
-        return given
+            given = list(given)
+    if isinstance(given, list) and all(isinstance(value, str) for value in given):
+        with suppress(UnicodeEncodeError):  # half a surrogate pair
+            "".join(given).encode()
+            return given
     raise InvalidArgumentError("invalid filter")
 
 

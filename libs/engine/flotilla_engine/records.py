@@ -183,6 +183,8 @@ class NodeInfo(Record):
     cpu_set: bool = True
     pids_limit: bool = True
     oom_kill_disable: bool = True
+    blkio_weight: bool = True
+    blkio_weight_device: bool = True
     ipv4_forwarding: bool = True
     warnings: list[str] = Field(default_factory=list)
     system_time: datetime | None = None
