@@ -213,6 +213,10 @@ class NodeNetworks:
         """Return what is known of each user network, as applied last."""
         return self._states.all()
 
+    async def repair(self) -> bool:
+        """Make the firewall's table again if others removed it; answers whether they did."""
+        return await self._thread.run(self._host.repair)
+
     # Wiring
 
     async def _wire(
@@ -442,7 +446,7 @@ class NodeNetworks:
         while True:
             await asyncio.sleep(_REPAIR_EVERY_S)
             try:
-                await self._thread.run(self._host.repair)
+                await self.repair()
             except OSError as error:
                 _LOG.warning("the firewall could not be checked: %s", error)
 

@@ -1,0 +1,137 @@
+"""Twin of ``network/networks.py``: containers of one host on real namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from flotilla_core.errors import InternalError
+from flotilla_engine.host_config import PortBinding
+
+if TYPE_CHECKING:
+    from tests.runtime_agent.network.conftest import Node
+
+OUTSIDE = "10.99.0.2"
+HOST = "10.99.0.1"
+
+
+async def test_default_bridge_gives_address_route_and_way_out(node: Node) -> None:
+    place, attachment, _ = await node.run("web")
+    settings = attachment.networks["bridge"]
+    assert settings.ip_address == "172.17.0.2"
+    assert settings.ip_prefix_len == 16
+    assert settings.gateway == "172.17.0.1"
+    assert settings.mac_address == "02:42:ac:11:00:02"
+    node.outside.serve(b"out", 80)
+    # The neighbour outside sees the host's address: masqueraded.
+    assert await asyncio.to_thread(place.fetch, OUTSIDE, 80) == b"out 10.99.0.1"
+
+
+async def test_containers_of_the_default_bridge_reach_each_other(node: Node) -> None:
+    first, _, _ = await node.run("one")
+    second, attachment, _ = await node.run("two")
+    second.serve(b"two", 80)
+    address = attachment.networks["bridge"].ip_address
+    assert await asyncio.to_thread(first.fetch, address, 80) == b"two 172.17.0.2"
+
+
+async def test_unpublished_ports_are_closed_to_other_hosts(node: Node) -> None:
+    place, attachment, _ = await node.run("web")
+    place.serve(b"web", 80)
+    node.outside.run(lambda: node.host.command("ip", "route", "add", "default", "via", HOST))
+    address = attachment.networks["bridge"].ip_address
+    assert await asyncio.to_thread(node.outside.cannot_reach, address, 80)
+
+
+async def test_published_port_answers_everywhere(node: Node) -> None:
+    place, attachment, _ = await node.run("web", ports={"80/tcp": [PortBinding(host_port="8080")]})
+    assert attachment.ports == {
+        "80/tcp": [
+            PortBinding(host_ip="0.0.0.0", host_port="8080"),
+            PortBinding(host_ip="::", host_port="8080"),
+        ]
+    }
+    place.serve(b"web", 80)
+    other, _, _ = await node.run("other")
+    fetch = asyncio.to_thread
+    assert await fetch(node.outside.fetch, HOST, 8080) == b"web 10.99.0.2"
+    assert await fetch(node.host.fetch, HOST, 8080) == b"web 10.99.0.1"
+    assert await fetch(node.host.fetch, "127.0.0.1", 8080) == b"web 172.17.0.1"
+    assert (await fetch(node.host.fetch, "::1", 8080)).startswith(b"web ")
+    assert (await fetch(node.outside.fetch, "fd99::1", 8080)).startswith(b"web ")
+    assert (await fetch(other.fetch, HOST, 8080)).startswith(b"web ")
+    # Hairpin: from the container to its own published port.
+    assert (await fetch(place.fetch, HOST, 8080)).startswith(b"web ")
+
+
+async def test_port_of_another_container_is_a_conflict(node: Node) -> None:
+    ports = {"80/tcp": [PortBinding(host_port="8080")]}
+    await node.run("web", ports=dict(ports))
+    with pytest.raises(InternalError) as caught:
+        await node.run("second", ports=dict(ports))
+    assert caught.value.message == (
+        f"driver failed programming external connectivity on endpoint second ({'e' * 64}): "
+        "Bind for 0.0.0.0:8080 failed: port is already allocated"
+    )
+
+
+async def test_port_of_a_host_process_is_a_conflict(node: Node) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InternalError, match="address already in use"):
+            await node.run("web", ports={"80/tcp": [PortBinding(host_port=str(port))]})
+
+
+async def test_nobody_else_can_bind_a_published_port_until_it_is_free(node: Node) -> None:
+    _, _, container_id = await node.run("web", ports={"80/tcp": [PortBinding(host_port="8080")]})
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind(("0.0.0.0", 8080))
+        await node.networks.detach(container_id)
+        other.bind(("0.0.0.0", 8080))
+
+
+async def test_random_ports_and_ranges(node: Node) -> None:
+    _, first, _ = await node.run("a", ports={"80/tcp": [PortBinding(host_port="8000-8002")]})
+    _, second, _ = await node.run("b", ports={"80/tcp": [PortBinding(host_port="8000-8002")]})
+    _, third, _ = await node.run("c", ports={"80/tcp": None})
+    assert (first.ports["80/tcp"] or [])[0].host_port == "8000"
+    assert (second.ports["80/tcp"] or [])[0].host_port == "8001"
+    assert int((third.ports["80/tcp"] or [])[0].host_port) >= 32768
+
+
+async def test_udp_port_on_one_host_address(node: Node) -> None:
+    place, attachment, _ = await node.run(
+        "dns", ports={"53/udp": [PortBinding(host_ip=HOST, host_port="5353")]}
+    )
+    assert attachment.ports["53/udp"] == [PortBinding(host_ip=HOST, host_port="5353")]
+    place.serve_udp(53)
+    for asking in (node.outside, node.host):
+        with asking.make_socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect((HOST, 5353))
+            client.send(b"hello")
+            assert await asyncio.to_thread(client.recv, 100) == b"hello"
+
+
+async def test_publishing_works_where_the_forward_policy_is_drop(node: Node) -> None:
+    node.host.command("iptables", "-P", "FORWARD", "DROP")
+    place, _, _ = await node.run("web", ports={"80/tcp": [PortBinding(host_port="8080")]})
+    place.serve(b"web", 80)
+    await node.networks.repair()
+    assert await asyncio.to_thread(node.outside.fetch, HOST, 8080) == b"web 10.99.0.2"
+
+
+async def test_table_is_made_again_after_a_firewall_reload(node: Node) -> None:
+    place, _, _ = await node.run("web", ports={"80/tcp": [PortBinding(host_port="8080")]})
+    place.serve(b"web", 80)
+    node.host.command("nft", "add", "table", "ip", "others")
+    node.host.command("nft", "delete", "table", "inet", "flotilla")
+    await node.networks.repair()
+    assert await asyncio.to_thread(node.outside.fetch, HOST, 8080) == b"web 10.99.0.2"
+    assert "table ip others" in node.host.command("nft", "list", "tables")
