@@ -41,7 +41,7 @@ async def test_containers_of_the_default_bridge_reach_each_other(node: Node) -> 
 async def test_unpublished_ports_are_closed_to_other_hosts(node: Node) -> None:
     place, attachment, _ = await node.run("web")
     place.serve(b"web", 80)
-    node.outside.run(lambda: node.host.command("ip", "route", "add", "default", "via", HOST))
+    node.outside.command("ip", "route", "add", "default", "via", HOST)
     address = attachment.networks["bridge"].ip_address
     assert await asyncio.to_thread(node.outside.cannot_reach, address, 80)
 
