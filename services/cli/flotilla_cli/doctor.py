@@ -9,6 +9,13 @@ from pathlib import Path
 
 from flotilla_cli.commands import succeeds
 
+_VETH = "ip link add flt0 type veth peer name flt1"
+_LINK_KINDS = {
+    "bridge": "ip link add flt0 type bridge",
+    "veth": _VETH,
+    "vxlan": "ip link add flt0 type vxlan id 1 dstport 4789",
+    "macvlan": f"{_VETH} && ip link add link flt0 flt2 type macvlan",
+}
 _PROGRAM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
@@ -66,21 +73,9 @@ def _kernel() -> Iterator[Finding]:
         "modprobe", "overlay"
     )
     yield Finding("overlayfs", overlay, False, "modprobe overlay; without it layers are copied")
-    for module, needed in (("bridge", True), ("veth", True), ("vxlan", False), ("macvlan", False)):
-        present = _has_module(module)
-        yield Finding(f"kernel module {module}", present, needed, f"modprobe {module}")
+    for kind, trial in _LINK_KINDS.items():
+        made = succeeds("unshare", "--net", "sh", "-c", trial)
+        yield Finding(f"{kind} links", made, kind in ("bridge", "veth"), f"modprobe {kind}")
     cgroups = Path("/sys/fs/cgroup")
     mounted = (cgroups / "cgroup.controllers").exists() or (cgroups / "memory").is_dir()
     yield Finding("cgroups at /sys/fs/cgroup", mounted, True, "mount them, v1 or v2")
-
-
-def _has_module(name: str) -> bool:
-    if Path("/sys/module", name).exists() or succeeds("modprobe", name):
-        return True
-    return succeeds("ip", "link", "add", "help") and _built_in(name)
-
-
-def _built_in(name: str) -> bool:
-    release = os.uname().release
-    listed = Path("/lib/modules", release, "modules.builtin")
-    return not listed.exists() or f"/{name}.ko" in listed.read_text()

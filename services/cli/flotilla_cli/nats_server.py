@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 from flotilla_bus.permissions import Permissions, node_permissions, service_permissions
-
 from flotilla_cli.failure import CommandError
 from flotilla_cli.processes import Process
 from flotilla_cli.stack import NATS_PORT, Stack, write_secret
