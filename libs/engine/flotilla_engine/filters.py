@@ -127,9 +127,8 @@ class Filters:
 def _values(given: Any) -> list[str]:
     if given is None:
         return []
-    if isinstance(given, dict):
-        if all(isinstance(flag, bool) for flag in given.values()):
-            given = list(given)
+    if isinstance(given, dict) and all(isinstance(flag, bool) for flag in given.values()):
+        given = list(given)
     if isinstance(given, list) and all(isinstance(value, str) for value in given):
         with suppress(UnicodeEncodeError):  # half a surrogate pair
             "".join(given).encode()

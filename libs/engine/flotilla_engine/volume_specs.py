@@ -73,16 +73,13 @@ def parse_bind(text: str) -> BindSpec:
     if len(parts) > 3 or not parts[0]:
         raise InvalidArgumentError(invalid)
     source = mode = ""
-    match parts:
-        case [destination]:
-            pass
-        case [destination, mode] if is_mode(mode):
-            pass
-        case [source, destination]:
-            pass
-        case [source, destination, mode]:
-            if not is_mode(mode):
-                raise InvalidArgumentError(f"invalid mode: {mode}")
+    if len(parts) == 1 or (len(parts) == 2 and is_mode(parts[1])):
+        destination, mode = parts[0], ":".join(parts[1:])
+    else:
+        source, destination = parts[:2]
+        mode = ":".join(parts[2:])
+        if len(parts) == 3 and not is_mode(mode):
+            raise InvalidArgumentError(f"invalid mode: {mode}")
     kind = "bind" if source.startswith("/") else "volume"
     if not destination:
         raise InvalidArgumentError(
