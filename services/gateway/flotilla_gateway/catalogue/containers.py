@@ -1,5 +1,6 @@
 """Containers in the catalogue: reserved names, the nodes' records by revision, look-ups."""
 
+import re
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +22,14 @@ from flotilla_gateway.catalogue.tables import (
     PortRow,
     Table,
     TombstoneRow,
+    VolumeRow,
 )
 from flotilla_gateway.placement.nodes import PortClaim
 
 _HEX = frozenset("0123456789abcdef")
 _MAX_CACHED_RECORDS = 4096
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
+ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,8 @@ class Containers:
             .where(ContainerRow.id == change.id)
             .values(**_columns(change.record), revision=change.revision, running=running)
         )
+        if known.revision == 0:
+            await _note_volumes(connection, node_id, change.record)
         if running != known.running:
             await bump(connection, networks)
         return Outcome(True, running != known.running, networks=networks)
@@ -222,12 +228,29 @@ class Containers:
             if row.id in self._records
         ]
 
-    async def revisions(self, node_id: str) -> dict[str, int]:
-        """Return the revision of each container of a node; -1 for one that is being made."""
-        query = select(ContainerRow.id, ContainerRow.revision, ContainerRow.record.is_(None))
+    async def sweep(self, *, pending_before: float, buried_before: float) -> None:
+        """Forget creates that never ended, and old tombstones; times are epoch seconds."""
+        half_made = select(ContainerRow.id).where(
+            ContainerRow.record.is_(None), ContainerRow.created_at < pending_before
+        )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query.where(ContainerRow.node_id == node_id))).all()
-        return {identifier: -1 if pending else revision for identifier, revision, pending in rows}
+            stale = (await connection.scalars(half_made)).all()
+        for container_id in stale:
+            await self.discard(container_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                delete(TombstoneRow).where(TombstoneRow.removed_at < buried_before)
+            )
+
+    async def settled(self, node_id: str, before: float) -> set[str]:
+        """Return the ids of a node's containers that were made before a time (epoch seconds)."""
+        query = select(ContainerRow.id).where(
+            ContainerRow.node_id == node_id,
+            ContainerRow.record.is_not(None),
+            ContainerRow.created_at < before,
+        )
+        async with self._database.reading() as connection:
+            return set(await connection.scalars(query))
 
     async def rename(self, container_id: str, name: str) -> None:
         """Give the container another name.
@@ -368,6 +391,40 @@ async def _bury(connection: AsyncConnection, container_id: str) -> None:
     await connection.execute(delete(TombstoneRow).where(TombstoneRow.container_id == container_id))
     await connection.execute(
         insert(TombstoneRow).values(container_id=container_id, removed_at=time.time())
+    )
+
+
+async def _note_volumes(connection: AsyncConnection, node_id: str, record: ContainerRecord) -> None:
+    """Note the volumes that a new container uses, anonymous ones of the node's making as well."""
+    mounts = {mount.name: mount for mount in record.mounts if mount.type == "volume" and mount.name}
+    if not mounts:
+        return
+    known = set(await connection.scalars(select(VolumeRow.name).where(VolumeRow.name.in_(mounts))))
+    used = set(
+        await connection.scalars(select(MountRow.volume).where(MountRow.container_id == record.id))
+    )
+    await _insert_all(
+        connection,
+        VolumeRow,
+        [
+            {
+                "name": name,
+                "node_id": node_id,
+                "driver": mounts[name].driver or "local",
+                "options": {},
+                "labels": {ANONYMOUS_LABEL: ""} if _ANONYMOUS.fullmatch(name) else {},
+                "created_at": record.created.timestamp(),
+                "anonymous": _ANONYMOUS.fullmatch(name) is not None,
+                "mountpoint": mounts[name].source,
+            }
+            for name in mounts
+            if name not in known
+        ],
+    )
+    await _insert_all(
+        connection,
+        MountRow,
+        [{"container_id": record.id, "volume": name} for name in mounts if name not in used],
     )
 
 

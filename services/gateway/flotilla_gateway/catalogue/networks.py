@@ -26,6 +26,7 @@ from flotilla_gateway.catalogue.tables import (
     ContainerRow,
     EndpointRow,
     FleetRow,
+    Json,
     NetworkRow,
     NodeRow,
     ParticipantRow,
@@ -42,6 +43,7 @@ class KnownNetwork:
     record: NetworkRecord
     pools: Ipam
     revision: int
+    configured: bool  # whether its subnets were given by its user
 
 
 Plan = Callable[[Sequence[Subnet]], tuple[NetworkRecord, Ipam]]
@@ -53,7 +55,7 @@ class Networks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, name: str, plan: Plan) -> NetworkRecord:
+    async def create(self, name: str, plan: Plan, *, configured: bool) -> NetworkRecord:
         """Make a network; `plan` gets the subnets in use and returns record and pools.
 
         Only one network of the fleet is planned at a time, so pools never overlap.
@@ -77,6 +79,7 @@ class Networks:
                         vni=record.vni or None,
                         spec=record.model_dump_json(),
                         pools=pools.model_dump(mode="json"),
+                        configured=configured,
                         revision=1,
                     )
                 )
@@ -297,13 +300,16 @@ class Networks:
                 await connection.execute(delete(ParticipantRow).where(this))
 
 
-def _networks() -> Select[str, object, int]:
-    return select(NetworkRow.spec, NetworkRow.pools, NetworkRow.revision)
+def _networks() -> Select[str, Json, int, bool]:
+    return select(NetworkRow.spec, NetworkRow.pools, NetworkRow.revision, NetworkRow.configured)
 
 
-def _known(row: Row[str, object, int]) -> KnownNetwork:
+def _known(row: Row[str, Json, int, bool]) -> KnownNetwork:
     return KnownNetwork(
-        NetworkRecord.model_validate_json(row.spec), Ipam.model_validate(row.pools), row.revision
+        NetworkRecord.model_validate_json(row.spec),
+        Ipam.model_validate(row.pools),
+        row.revision,
+        row.configured,
     )
 
 

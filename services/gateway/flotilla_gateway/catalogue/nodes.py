@@ -177,7 +177,7 @@ class Nodes:
             .where(PortRow.port.in_(ports))
         )
         async with self._database.reading() as connection:
-            return [tuple(row) for row in await connection.execute(query)]
+            return [row._tuple() for row in await connection.execute(query)]
 
     async def fleet_id(self) -> str:
         """Return the fleet's id, 64 hex digits, made at first use."""

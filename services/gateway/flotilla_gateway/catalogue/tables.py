@@ -99,6 +99,7 @@ class NetworkRow(Table):
     vni: Mapped[int | None] = mapped_column(Integer, unique=True)
     spec: Mapped[str] = mapped_column(Text)
     pools: Mapped[Json]
+    configured: Mapped[bool] = mapped_column(Boolean, default=False)
     revision: Mapped[int] = mapped_column(BigInteger, default=1)
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from flotilla_core.errors import NotFoundError, UnavailableError
 from flotilla_engine.records import NodeInfo, NodeRecord, NodeState
@@ -20,7 +21,7 @@ class NodeStatus:
     info: NodeInfo
     drained: bool
     silent_s: float | None
-    load: Load = Load()
+    load: Load = field(default_factory=Load)
 
     @property
     def id(self) -> str:
@@ -40,7 +41,8 @@ class NodeStatus:
             state = NodeState.UNREACHABLE
         elif self.drained:
             state = NodeState.DRAINED
-        return self.info.node.model_copy(update={"state": state})
+        seen = datetime.fromtimestamp(time.time() - (self.silent_s or 0), UTC)
+        return self.info.node.model_copy(update={"state": state, "last_seen": seen})
 
 
 class Nodes:
@@ -51,6 +53,7 @@ class Nodes:
         self._heard: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._cache: dict[str, KnownNode] = {}
+        self._lost: dict[str, set[asyncio.Future[str]]] = {}
         self._started = time.monotonic()
         self._cached_at = 0.0
 
@@ -59,6 +62,7 @@ class Nodes:
         node = await self.table.join(info)
         self._heard[node.id] = time.monotonic()
         self.forget_cached()
+        self._lose(node.id, "its agent was restarted")
 
     def heard(self, node_id: str) -> bool:
         """Note a sign of life; True if it should be written, too."""
@@ -69,9 +73,30 @@ class Nodes:
         self._written[node_id] = now
         return True
 
-    def gone(self, node_id: str) -> None:
-        """Note that a call to the node found nobody."""
-        self._heard[node_id] = time.monotonic() - SILENT_AFTER_S
+    def lost(self, node_id: str) -> "asyncio.Future[str]":
+        """Return what is done, with the reason, when the node restarts or goes silent."""
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._lost.setdefault(node_id, set()).add(lost)
+        return lost
+
+    def forget_lost(self, node_id: str, lost: "asyncio.Future[str]") -> None:
+        """Give back what `lost` returned."""
+        self._lost.get(node_id, set()).discard(lost)
+        lost.cancel()
+
+    async def watch(self) -> None:
+        """End the calls to nodes that have gone silent, until cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            for node_id in [node_id for node_id, waiting in self._lost.items() if waiting]:
+                known = self._cache.get(node_id)
+                if known is not None and self.silent_s(known) is not None:
+                    self._lose(node_id, "it went away")
+
+    def _lose(self, node_id: str, reason: str) -> None:
+        for lost in self._lost.pop(node_id, ()):
+            if not lost.done():
+                lost.set_result(reason)
 
     def silent_s(self, node: KnownNode) -> float | None:
         """Return for how long a node has been silent, or None if it is not."""

@@ -1,0 +1,355 @@
+"""Making a container: what it needs, where it goes, and the order in which things are promised."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+from flotilla_bus import Bus
+from flotilla_bus.contracts import agent, images
+from flotilla_core.clock import now
+from flotilla_core.errors import (
+    ConflictError,
+    DeadlineExceededError,
+    FlotillaError,
+    NotFoundError,
+    UnavailableError,
+)
+from flotilla_core.ids import new_id, short_id
+from flotilla_engine import defaults, validate
+from flotilla_engine.config import ContainerConfig
+from flotilla_engine.host_config import HostConfig
+from flotilla_engine.networking import EndpointSettings, NetworkingConfig
+from flotilla_engine.ports import normalised_bindings, split_protocol
+from flotilla_engine.records import (
+    ContainerRecord,
+    EndpointRecord,
+    ImageRecord,
+    NetworkRecord,
+    NodeRecord,
+    VolumeRecord,
+)
+from flotilla_engine.versions import MAXIMUM, Version
+from flotilla_gateway.catalogue.catalogue import Catalogue
+from flotilla_gateway.catalogue.containers import NewContainer
+from flotilla_gateway.domain.calls import NodeCalls
+from flotilla_gateway.domain.image_config import merged
+from flotilla_gateway.domain.learning import Learning
+from flotilla_gateway.domain.locator import Locator
+from flotilla_gateway.domain.names import random_name
+from flotilla_gateway.domain.networks import Networks
+from flotilla_gateway.domain.nodes import Nodes
+from flotilla_gateway.domain.references import References
+from flotilla_gateway.domain.views import View
+from flotilla_gateway.placement.choose import Strategy, choose
+from flotilla_gateway.placement.expressions import is_wish, wishes
+from flotilla_gateway.placement.nodes import Candidate, Home, Neighbour, PortClaim, Wanted
+
+_CREATE_WITHIN_S = 1800.0  # a large image's layers may have to be fetched first
+_NAME_ATTEMPTS = 6
+_PLACE_ATTEMPTS = 3
+
+
+@dataclass
+class CreateRequest:
+    """A container as a client asks for it."""
+
+    name: str
+    config: ContainerConfig
+    host_config: HostConfig
+    networking: NetworkingConfig
+    platform: str = ""
+    version: Version = MAXIMUM
+    view: View = field(default_factory=View)
+
+
+@dataclass
+class _Draft:
+    """A container that is ready to be placed."""
+
+    name: str
+    image: ImageRecord
+    config: ContainerConfig
+    host_config: HostConfig
+    wanted: Wanted
+    volumes: list[VolumeRecord]
+    networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]]  # by name
+    image_mounts: dict[str, ImageRecord] = field(default_factory=dict)
+    id: str = field(default_factory=new_id)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Creation:
+    """Makes containers."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        calls: NodeCalls,
+        catalogue: Catalogue,
+        nodes: Nodes,
+        locator: Locator,
+        networks: Networks,
+        learning: Learning,
+        *,
+        strategy: Strategy = Strategy.SPREAD,
+    ) -> None:
+        self._bus = bus
+        self._calls = calls
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._networks = networks
+        self._learning = learning
+        self._references = References(catalogue, locator)
+        self._strategy = strategy
+
+    async def create(self, request: CreateRequest) -> tuple[str, list[str]]:
+        """Make a container; returns its id and warnings.
+
+        Raises:
+            FlotillaError: In dockerd's words, if it cannot be.
+        """
+        if request.name:
+            request.name = validate.check_name(request.name)
+        warnings = validate.check_create(
+            request.config, request.host_config, request.networking, request.version
+        )
+        draft = await self._draft(request)
+        draft.warnings = warnings
+        answer = await self._place(draft)
+        return draft.id, [*draft.warnings, *answer.warnings]
+
+    async def _draft(self, request: CreateRequest) -> _Draft:
+        image = await self.image(request.config.image, request.platform)
+        wished = wishes(request.config.labels, request.config.env)
+        config = merged(request.config, image.config)
+        config = config.model_copy(update={"env": [one for one in config.env if not is_wish(one)]})
+        host_config = request.host_config
+        defaults.fill_in(host_config)
+        homes: list[Home] = []
+        if request.view.node_id is not None:
+            homes.append(Home(request.view.node_id, "not the node that was asked"))
+        host_config = await self._references.resolved(host_config, homes)
+        volumes = await self._references.volumes(config, host_config, homes)
+        draft = _Draft(
+            name=request.name,
+            image=image,
+            config=config,
+            host_config=host_config,
+            wanted=Wanted(
+                wishes=wished,
+                platforms=[image.platform],
+                nano_cpus=host_config.nano_cpus,
+                memory_bytes=host_config.memory_reservation,
+                ports=port_claims(host_config),
+                homes=homes,
+            ),
+            volumes=volumes,
+            networks=await self._asked_networks(host_config, request.networking),
+            image_mounts={
+                mount.source: await self.image(mount.source, request.platform)
+                for mount in host_config.mounts
+                if mount.type == "image"
+            },
+        )
+        mode = host_config.network_mode
+        if not config.hostname and not (mode == "host" or mode.startswith("container:")):
+            draft.config = config.model_copy(update={"hostname": short_id(draft.id)})
+        return draft
+
+    async def image(self, reference: str, platform: str = "") -> ImageRecord:
+        """Return the image of a reference. Raises: NotFoundError, so that clients pull."""
+        answer = await self._bus.call(
+            images.RESOLVE, images.ImageRequest(reference=reference, platform=platform)
+        )
+        return answer.image
+
+    async def _asked_networks(
+        self, host_config: HostConfig, networking: NetworkingConfig
+    ) -> dict[str, tuple[NetworkRecord | None, EndpointSettings]]:
+        """Return the networks by name; a network that is not there yet is None."""
+        mode = host_config.network_mode
+        if mode.startswith("container:"):
+            return {}
+        asked = {
+            "bridge" if name == "default" else name: settings or EndpointSettings()
+            for name, settings in networking.endpoints_config.items()
+        } or {mode: EndpointSettings()}
+        networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]] = {}
+        for name, settings in asked.items():
+            try:
+                network = await self._networks.find(name)
+            except NotFoundError:
+                networks[name] = None, settings
+                continue
+            await self._networks.check(network, settings)
+            networks[network.name] = network, settings
+        return networks
+
+    async def _place(self, draft: _Draft) -> agent.RecordAnswer:
+        passed_over: set[str] = set()
+        for attempt in range(_PLACE_ATTEMPTS):
+            node = choose(
+                draft.wanted, await self._candidates(draft.wanted, passed_over), self._strategy
+            )
+            info = (await self._nodes.get(node.id)).info
+            draft.warnings += [
+                warning
+                for warning in validate.check_on_node(draft.host_config, info)
+                if warning not in draft.warnings
+            ]
+            await self._reserve(draft, node)
+            try:
+                if not await self._bind_volumes(draft, node):
+                    await self._catalogue.containers.discard(draft.id)
+                    draft.id = new_id()
+                    continue
+                return await self._make(draft, node)
+            except UnavailableError:
+                await self._catalogue.containers.discard(draft.id)
+                if attempt == _PLACE_ATTEMPTS - 1:
+                    raise
+                passed_over.add(node.id)
+                draft.id = new_id()
+            except BaseException:
+                await self._catalogue.containers.discard(draft.id)
+                raise
+        raise ConflictError("the container's volumes moved while it was made; try again")
+
+    async def _candidates(self, wanted: Wanted, passed_over: Collection[str]) -> list[Candidate]:
+        claims = []
+        if wanted.ports:
+            claims = await self._catalogue.nodes.port_claims([port.port for port in wanted.ports])
+        neighbours = await self._neighbours() if wanted.wishes.affinities else {}
+        candidates = []
+        for status in await self._nodes.all():
+            here = [claim for claim in claims if claim[0] == status.id]
+            candidates.append(
+                Candidate(
+                    node=status.record,
+                    drained=status.drained,
+                    silent_s=0.0 if status.id in passed_over else status.silent_s,
+                    containers=status.load.containers,
+                    nano_cpus=status.load.nano_cpus,
+                    memory_bytes=status.load.memory_bytes,
+                    claimed=[PortClaim(*claim[1:4]) for claim in here],
+                    bound=[PortClaim(*claim[1:4]) for claim in here if claim[4]],
+                    neighbours=neighbours.get(status.id, ()),
+                )
+            )
+        return candidates
+
+    async def _neighbours(self) -> dict[str, list[Neighbour]]:
+        neighbours: dict[str, list[Neighbour]] = {}
+        for entry in await self._catalogue.containers.all():
+            if entry.record is not None:
+                neighbours.setdefault(entry.node_id, []).append(
+                    Neighbour(
+                        id=entry.id,
+                        name=entry.name,
+                        image=entry.record.image,
+                        image_id=entry.record.image_id,
+                        labels=entry.record.config.labels,
+                    )
+                )
+        return neighbours
+
+    async def _reserve(self, draft: _Draft, node: NodeRecord) -> None:
+        new = NewContainer(
+            id=draft.id,
+            name=draft.name,
+            node_id=node.id,
+            created_at=now().timestamp(),
+            image_id=draft.image.id,
+            image=draft.config.image,
+            labels=draft.config.labels,
+            memory_bytes=draft.host_config.memory_reservation or draft.host_config.memory,
+            nano_cpus=draft.host_config.nano_cpus,
+            ports=draft.wanted.ports,
+            volumes={volume.name for volume in draft.volumes},
+            networks={
+                network.id: settings
+                for network, settings in draft.networks.values()
+                if network is not None and network.name not in self._networks.defaults
+            },
+        )
+        if draft.name:
+            await self._catalogue.containers.reserve(new)
+            return
+        for attempt in range(_NAME_ATTEMPTS):
+            draft.name = random_name(attempt) if attempt < _NAME_ATTEMPTS - 1 else draft.id[:12]
+            try:
+                await self._catalogue.containers.reserve(replace(new, name=draft.name))
+            except ConflictError:
+                continue
+            return
+        raise ConflictError("no free container name found")
+
+    async def _bind_volumes(self, draft: _Draft, node: NodeRecord) -> bool:
+        """Bind unbound volumes to the node; False if one has another home by now."""
+        for index, volume in enumerate(draft.volumes):
+            if volume.node_id:
+                continue
+            await self._catalogue.volumes.create(volume)
+            home = await self._catalogue.volumes.bind(volume.name, node.id)
+            draft.volumes[index] = volume.model_copy(update={"node_id": home})
+            if home != node.id:
+                place = Home(home, f"volume {volume.name} is on another node")
+                draft.wanted = replace(draft.wanted, homes=[*draft.wanted.homes, place])
+                return False
+        return True
+
+    async def _make(self, draft: _Draft, node: NodeRecord) -> agent.RecordAnswer:
+        request = agent.CreateRequest(
+            id=draft.id,
+            name=draft.name,
+            image=draft.image,
+            image_reference=draft.config.image,
+            config=draft.config,
+            host_config=draft.host_config,
+            endpoints=self._endpoints(draft, node),
+            volumes=draft.volumes,
+            image_mounts=draft.image_mounts,
+        )
+        try:
+            answer = await self._calls.call(
+                agent.CREATE, request, node.id, timeout_s=_CREATE_WITHIN_S
+            )
+        except DeadlineExceededError:
+            record = await self._made_after_all(draft.id)
+            if record is None:
+                raise
+            return agent.RecordAnswer(record=record)
+        await self._learning.learned(node.id, answer.record)
+        return answer
+
+    async def _made_after_all(self, container_id: str) -> ContainerRecord | None:
+        try:
+            return (await self._catalogue.containers.find(container_id)).record
+        except FlotillaError:
+            return None
+
+    def _endpoints(self, draft: _Draft, node: NodeRecord) -> list[EndpointRecord]:
+        """Return a place in each network; addresses come with the start."""
+        return [
+            EndpointRecord(
+                id=new_id(),
+                network_id=network.id if network else "",
+                network_name=name,
+                container_id=draft.id,
+                container_name=draft.name,
+                node_id=node.id,
+                names=[draft.name, *settings.aliases, short_id(draft.id)],
+                settings=settings,
+            )
+            for name, (network, settings) in draft.networks.items()
+        ]
+
+
+def port_claims(host_config: HostConfig) -> Sequence[PortClaim]:
+    """Return the fixed host ports of a container; ranges and random ones claim nothing."""
+    claims = set()
+    for port, bindings in normalised_bindings(host_config.port_bindings).items():
+        protocol, _ = split_protocol(port)
+        for binding in bindings:
+            if binding.host_port.isdecimal() and int(binding.host_port):
+                claims.add(PortClaim(protocol, int(binding.host_port), binding.host_ip))
+    return sorted(claims, key=lambda claim: (claim.port, claim.protocol, claim.address))

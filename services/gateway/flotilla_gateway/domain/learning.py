@@ -1,0 +1,54 @@
+"""Taking over what nodes say of their containers, and telling who needs to know."""
+
+from collections.abc import Callable, Sequence
+
+from flotilla_engine.records import ContainerChange, ContainerRecord
+from flotilla_gateway.catalogue.catalogue import Catalogue
+from flotilla_gateway.catalogue.containers import Outcome
+from flotilla_gateway.domain.pusher import NetworkPusher
+
+
+class Learning:
+    """Updates the catalogue by revision: an older word never overwrites a newer one."""
+
+    def __init__(self, catalogue: Catalogue, pusher: NetworkPusher) -> None:
+        self._catalogue = catalogue
+        self._pusher = pusher
+        self.listeners: list[Callable[[], None]] = []  # called after each change
+
+    async def learned(self, node_id: str, record: ContainerRecord) -> None:
+        """Take over a record that came with an answer."""
+        change = ContainerChange(id=record.id, revision=record.revision, record=record)
+        await self.changed(node_id, [change])
+
+    async def removed(self, node_id: str, container_id: str) -> None:
+        """Forget a container that its node has removed."""
+        self._told(await self._catalogue.containers.remove(container_id))
+
+    async def changed(self, node_id: str, changes: Sequence[ContainerChange]) -> list[str]:
+        """Take over changes, oldest first; returns the ids of those that must go from the node."""
+        stray: list[str] = []
+        networks: set[str] = set()
+        for change in {change.id: change for change in changes}.values():  # the newest of each
+            outcome = await self._take(node_id, change, stray)
+            if outcome.running_changed or outcome.removed:
+                networks.update(outcome.networks)
+        self._told(networks)
+        return stray
+
+    async def _take(self, node_id: str, change: ContainerChange, stray: list[str]) -> Outcome:
+        outcome = await self._catalogue.containers.apply(node_id, change)
+        known = not outcome.unknown or change.record is None
+        if not known and not await self._catalogue.containers.adopt(node_id, change):
+            stray.append(change.id)
+        return outcome
+
+    def touch(self, networks: Sequence[str]) -> None:
+        """Tell the nodes of these networks that something has changed."""
+        self._told(networks)
+
+    def _told(self, networks: Sequence[str] | set[str]) -> None:
+        if networks:
+            self._pusher.touch(networks)
+        for listener in self.listeners:
+            listener()

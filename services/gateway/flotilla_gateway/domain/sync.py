@@ -1,0 +1,139 @@
+"""What nodes tell the gateway: that they are there, what they have, what has changed."""
+
+import logging
+import time
+
+from flotilla_bus import Bus, Service
+from flotilla_bus.contracts import gateway
+from flotilla_bus.methods import Empty
+from flotilla_core.errors import ConflictError, PermissionDeniedError
+from flotilla_engine.records import NetworkState
+from flotilla_gateway.catalogue.catalogue import Catalogue
+from flotilla_gateway.domain.learning import Learning
+from flotilla_gateway.domain.nodes import Nodes
+
+log = logging.getLogger(__name__)
+
+_YOUNG_S = 30.0
+
+
+class NodeSync:
+    """Serves the gateway's contract towards nodes and the ``flotilla`` command."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        nodes: Nodes,
+        learning: Learning,
+        *,
+        require_token: bool = False,
+    ) -> None:
+        self._bus = bus
+        self._catalogue = catalogue
+        self._nodes = nodes
+        self._learning = learning
+        self._require_token = require_token
+
+    def serve(self, service: Service) -> None:
+        """Answer the contract's methods."""
+        service.handle(gateway.JOIN, self.join)
+        service.handle(gateway.SYNC, self.sync)
+        service.handle(gateway.NODES, self.list_nodes)
+        service.handle(gateway.NODE_REMOVE, self.remove_node)
+        service.handle(gateway.NODE_UPDATE, self.update_node)
+        service.handle(gateway.TOKEN_CREATE, self.create_token)
+
+    async def listen(self) -> None:
+        """Follow the nodes' signs of life until cancelled."""
+        async with self._bus.subscribe(gateway.HEARTBEAT) as heartbeats:
+            async for heartbeat in heartbeats:
+                if self._nodes.heard(heartbeat.speaker):
+                    try:
+                        await self._catalogue.nodes.seen(heartbeat.speaker)
+                    except Exception:
+                        log.exception("writing a heartbeat failed")
+
+    async def join(self, request: gateway.JoinRequest, speaker: str) -> gateway.JoinAnswer:
+        """Take in a node and make the catalogue equal to what it has."""
+        node = request.info.node
+        if node.id != speaker:
+            raise PermissionDeniedError(f"node {speaker} may not join as {node.id}")
+        if self._require_token and speaker not in await self._nodes.known():
+            await self._catalogue.nodes.check_token(request.token)
+        await self._nodes.joined(request.info)
+        stray = await self._learning.changed(speaker, request.containers)
+        await self._drop_unknown(speaker, {change.id for change in request.containers})
+        gone_volumes = await self._compare_volumes(request)
+        log.info(
+            "node %s joined with %d containers, %d of them stray",
+            node.name,
+            len(request.containers),
+            len(stray),
+        )
+        return gateway.JoinAnswer(
+            stray=stray, networks=await self._networks_of(speaker), volumes=gone_volumes
+        )
+
+    async def _drop_unknown(self, node_id: str, present: set[str]) -> None:
+        """Forget containers that their node does not have; it is the truth.
+
+        Young ones stay: they may have been made after the node took stock.
+        """
+        settled = await self._catalogue.containers.settled(node_id, time.time() - _YOUNG_S)
+        for container_id in settled - present:
+            await self._learning.removed(node_id, container_id)
+
+    async def _compare_volumes(self, request: gateway.JoinRequest) -> list[str]:
+        for volume in request.volumes:
+            await self._catalogue.volumes.note(
+                volume.model_copy(update={"node_id": request.info.node.id})
+            )
+        return []
+
+    async def _networks_of(self, node_id: str) -> list[NetworkState]:
+        states = []
+        for network_id in await self._catalogue.networks.of_node(node_id):
+            state = await self._catalogue.networks.state(network_id)
+            if state is not None:
+                states.append(state)
+        return states
+
+    async def sync(self, request: gateway.SyncRequest, speaker: str) -> gateway.SyncAnswer:
+        """Take over a node's changes."""
+        self._nodes.heard(speaker)
+        if speaker not in await self._nodes.known():
+            return gateway.SyncAnswer(rejoin=True)
+        stray = await self._learning.changed(speaker, request.changes)
+        for volume in request.volumes:
+            await self._catalogue.volumes.note(volume.model_copy(update={"node_id": speaker}))
+        for name in request.removed_volumes:
+            await self._catalogue.volumes.forget(name, speaker)
+        return gateway.SyncAnswer(rejoin=bool(stray))
+
+    async def list_nodes(self, request: Empty) -> gateway.NodesAnswer:
+        """Return all nodes."""
+        return gateway.NodesAnswer(nodes=[node.record for node in await self._nodes.all()])
+
+    async def update_node(self, request: gateway.NodeUpdateRequest) -> Empty:
+        """Change a node's labels, drain or undrain it."""
+        node = await self._nodes.find(request.node)
+        await self._catalogue.nodes.change(node.id, labels=request.labels, drained=request.drained)
+        self._nodes.forget_cached()
+        return Empty()
+
+    async def remove_node(self, request: gateway.NodeRequest) -> Empty:
+        """Forget a node that is gone for good, with all that was on it."""
+        node = await self._nodes.find(request.node)
+        if node.silent_s is None and not request.force:
+            raise ConflictError(f"node {node.name} is alive: stop its agent first, or use --force")
+        for entry in await self._catalogue.containers.all(node.id):
+            await self._learning.removed(node.id, entry.id)
+        await self._catalogue.nodes.remove(node.id)
+        self._nodes.forget_cached()
+        log.info("node %s removed", node.name)
+        return Empty()
+
+    async def create_token(self, request: Empty) -> gateway.TokenAnswer:
+        """Make a join token."""
+        return gateway.TokenAnswer(token=await self._catalogue.nodes.new_token())
