@@ -57,7 +57,7 @@ table ip {table} {{
 
 def _allow_forwarding(name: str) -> None:
     """Let the bridge's traffic through a FORWARD chain whose policy drops (dockerd's, ufw's)."""
-    if not succeeds("iptables", "--version"):
+    if not _filters_forwarding():
         return
     for direction in ("-i", "-o"):
         rule = ("FORWARD", direction, name, "-j", "ACCEPT")
@@ -65,7 +65,16 @@ def _allow_forwarding(name: str) -> None:
             succeeds("iptables", "-w", "-I", *rule)
 
 
+def _filters_forwarding() -> bool:
+    """Say whether iptables has a FORWARD chain: asking iptables itself would make one."""
+    legacy = Path("/proc/net/ip_tables_names")
+    in_legacy = legacy.exists() and "filter" in legacy.read_text().split()
+    return in_legacy or succeeds("nft", "list", "chain", "ip", "filter", "FORWARD")
+
+
 def _forbid_forwarding(name: str) -> None:
+    if not _filters_forwarding():
+        return
     for direction in ("-i", "-o"):
         succeeds("iptables", "-w", "-D", "FORWARD", direction, name, "-j", "ACCEPT")
 
