@@ -1,1 +1,1 @@
-"""Images once for the whole fleet."""
+"""The image store: images once for the whole fleet, blobs by digest, tags."""
