@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
@@ -18,7 +18,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from flotilla_server.http.connection import Connection
 
 if TYPE_CHECKING:
-    from uvicorn._types import Scope
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 HIJACK = "flotilla.hijack"
@@ -50,7 +49,7 @@ class Hijack(Protocol):
         ...
 
 
-def hijack_of(scope: Scope) -> Hijack:
+def hijack_of(scope: Mapping[str, Any]) -> Hijack:
     """Return the request's hijack.
 
     Raises:

@@ -1,0 +1,27 @@
+"""Routes of the Docker Engine API, one module per group: HTTP in, one domain call, HTTP out."""
+
+from flotilla_gateway.routes import (
+    absent,
+    archive,
+    attach_ws,
+    containers,
+    containers_io,
+    exec,
+    networks,
+    system,
+    volumes,
+)
+
+ROUTERS = (
+    containers.router,
+    containers_io.router,
+    exec.router,
+    archive.router,
+    attach_ws.router,
+    networks.router,
+    volumes.router,
+    system.router,
+    absent.listing,
+    absent.router,
+)
+"""In the order in which paths are tried; the last takes whatever is left."""
