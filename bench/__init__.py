@@ -1,0 +1,1 @@
+"""Measures Flotilla and dockerd side by side: `make bench`."""

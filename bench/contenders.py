@@ -1,0 +1,84 @@
+"""The two engines that are compared, each on a data folder of its own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flotilla_testing.engines import Engine
+from flotilla_testing.stacks import running_stack
+
+_NAMESPACE = "flt-bench"
+_STARTS_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine, and where its containers' monitors can be told by."""
+
+    name: str
+    engine: Engine
+    monitor: str  # the monitor's program
+    mark: str  # a text in the monitor's command line
+
+
+@contextmanager
+def flotilla(hosts: int) -> Iterator[Contender]:
+    """Bring up our own stack."""
+    with running_stack(hosts=hosts) as stack:
+        yield Contender("flotilla", stack.engine, "conmon", str(stack.data_dir))
+
+
+@contextmanager
+def dockerd(binary: Path) -> Iterator[Contender]:
+    """Start a dockerd in a network namespace of its own; its companions lie beside it."""
+    folder = Path(tempfile.mkdtemp(prefix="flt-bench-", dir="/var/tmp"))
+    socket = folder / "docker.sock"
+    subprocess.run(["ip", "netns", "add", _NAMESPACE], check=False, capture_output=True)
+    subprocess.run(["ip", "-n", _NAMESPACE, "link", "set", "lo", "up"], check=True)
+    path = f"{binary.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    command = ["nsenter", f"--net=/run/netns/{_NAMESPACE}", "--", str(binary)]
+    command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
+    command += ["--pidfile", str(folder / "pid"), "--host", f"unix://{socket}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, "PATH": path}
+        )
+    engine = Engine(f"unix://{socket}", is_flotilla=False)
+    try:
+        _await(engine, process, folder / "log")
+        yield Contender("dockerd", engine, "containerd-shim", str(folder))
+    finally:
+        _remove_containers(engine)
+        process.terminate()
+        process.wait(timeout=60)
+        _unmount_below(folder)
+        subprocess.run(["ip", "netns", "del", _NAMESPACE], check=False)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await(engine: Engine, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if engine.docker("version").code == 0:
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"dockerd does not start: {log.read_text(errors='replace')[-2000:]}")
+
+
+def _remove_containers(engine: Engine) -> None:
+    identifiers = engine.docker("ps", "--all", "--quiet").stdout.split()
+    if identifiers:
+        engine.docker("rm", "--force", "--volumes", *identifiers, timeout_s=300)
+
+
+def _unmount_below(folder: Path) -> None:
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        point = line.split()[4]
+        if point.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", point], check=False)

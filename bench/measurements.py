@@ -1,0 +1,190 @@
+"""What is measured: each function does one thing on one engine and returns seconds (or MiB)."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import Contender
+
+_AT_ONCE = 8
+_MANY = 50
+_LISTED = 200
+_IDLE = 20
+_TIMEOUT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number about an engine; less is better."""
+
+    name: str
+    unit: str
+    rounds: int
+    prepare: Callable[[Contender], object]  # a context manager around all rounds
+    measure: Callable[[Contender], float]
+
+
+def _timed(contender: Contender, *arguments: str, stdin: Path | None = None) -> float:
+    """Run the CLI with its output thrown away; return the seconds it took."""
+    source = stdin.open("rb") if stdin else None
+    started = time.perf_counter()
+    try:
+        done = subprocess.run(
+            ["docker", *arguments],
+            stdin=source or subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=contender.engine.environment,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    finally:
+        if source:
+            source.close()
+    took = time.perf_counter() - started
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"{contender.name}: docker {' '.join(arguments)}: {done.stderr.decode()}"
+        )
+    return took
+
+
+def _docker(contender: Contender, *arguments: str) -> str:
+    return contender.engine.docker(*arguments, timeout_s=_TIMEOUT_S).checked().out
+
+
+@contextmanager
+def nothing(_: Contender) -> Iterator[None]:
+    """Prepare nothing."""
+    yield
+
+
+@contextmanager
+def running(contender: Contender) -> Iterator[None]:
+    """Keep a container `one` running."""
+    _docker(contender, "run", "-d", "--name", "one", "busybox", "sleep", "100000")
+    yield
+    _docker(contender, "rm", "-f", "one")
+
+
+@contextmanager
+def listed(contender: Contender) -> Iterator[None]:
+    """Have many created containers."""
+    with contender.engine.api() as api:
+        made = [
+            api.post("/containers/create", json={"Image": "busybox", "Cmd": ["true"]}).json()["Id"]
+            for _ in range(_LISTED)
+        ]
+        yield
+        for identifier in made:
+            api.delete(f"/containers/{identifier}", params={"force": "true"})
+
+
+@contextmanager
+def logged(contender: Contender) -> Iterator[None]:
+    """Have an ended container `one` that wrote 200 MB in lines."""
+    script = "yes 'a line of a log as they are, about as long as this one is' | head -c 200000000"
+    _docker(contender, "run", "--name", "one", "-d", "busybox", "sh", "-c", script)
+    _docker(contender, "wait", "one")
+    yield
+    _docker(contender, "rm", "-f", "one")
+
+
+@contextmanager
+def filled(contender: Contender) -> Iterator[None]:
+    """Keep a container `one` with a file of 1 GiB, and such a file here."""
+    big_file().parent.mkdir(parents=True, exist_ok=True)
+    with big_file().open("wb") as file:
+        file.truncate(2**30)
+    script = "dd if=/dev/zero of=/big bs=1M count=1024 2>/dev/null; sleep 100000"
+    _docker(contender, "run", "-d", "--name", "one", "busybox", "sh", "-c", script)
+    while _docker(contender, "exec", "one", "stat", "-c", "%s", "/big") != str(2**30):
+        time.sleep(0.5)
+    yield
+    _docker(contender, "rm", "-f", "one")
+    big_file().unlink(missing_ok=True)
+
+
+def big_file() -> Path:
+    """Return the file of 1 GiB that `filled` makes."""
+    return Path("/var/tmp/flt-bench-big")
+
+
+def run_many(contender: Contender) -> float:
+    """Start many containers, eight at once; remove them without counting that."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        names = [f"many-{number}" for number in range(_MANY)]
+        command = ("busybox", "sleep", "100000")
+        jobs = [pool.submit(_docker, contender, "run", "-d", "--name", n, *command) for n in names]
+        for job in jobs:
+            job.result()
+    took = time.perf_counter() - started
+    _docker(contender, "rm", "-f", *names)
+    return took
+
+
+def idle_memory(contender: Contender) -> float:
+    """Return the monitors' proportional memory per idle container, in MiB."""
+    names = [f"idle-{number}" for number in range(_IDLE)]
+    for name in names:
+        _docker(contender, "run", "-d", "--name", name, "busybox", "sleep", "100000")
+    total = sum(_monitor_sizes(contender))
+    _docker(contender, "rm", "-f", *names)
+    return total / _IDLE
+
+
+def _monitor_sizes(contender: Contender) -> Iterator[float]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            rollup = (folder / "smaps_rollup").read_text()
+        except OSError:
+            continue
+        if contender.monitor in command.split("\0")[0] and contender.mark in command:
+            pss = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+            yield int(pss.split()[1]) / 1024
+
+
+def _command(*arguments: str) -> Callable[[Contender], float]:
+    return lambda contender: _timed(contender, *arguments)
+
+
+def copy_in(contender: Contender) -> float:
+    """Copy 1 GiB into the container."""
+    return _timed(contender, "cp", str(big_file()), "one:/copy")
+
+
+def attach_in(contender: Contender) -> float:
+    """Send 256 MiB to a container's standard input."""
+    source = Path("/var/tmp/flt-bench-input")
+    with source.open("wb") as file:
+        file.truncate(256 * 2**20)
+    try:
+        script = "test $(wc -c) = 268435456"
+        return _timed(contender, "run", "-i", "--rm", "busybox", "sh", "-c", script, stdin=source)
+    finally:
+        source.unlink()
+
+
+_DD = ("dd", "if=/dev/zero", "bs=1M", "count=256")
+ALL = (
+    Measurement("run --rm true", "s", 15, nothing, _command("run", "--rm", "busybox", "true")),
+    Measurement("run -d x50, 8 at once", "s", 2, nothing, run_many),
+    Measurement("exec true", "s", 20, running, _command("exec", "one", "true")),
+    Measurement("ps -a of 200", "s", 10, listed, _command("ps", "-a")),
+    Measurement("monitor memory of an idle one", "MiB", 1, nothing, idle_memory),
+    Measurement("logs of 200 MB", "s", 2, logged, _command("logs", "one")),
+    Measurement("attach, 256 MiB out", "s", 2, nothing, _command("run", "--rm", "busybox", *_DD)),
+    Measurement("attach, 256 MiB in", "s", 2, nothing, attach_in),
+    Measurement("cp 1 GiB in", "s", 2, filled, copy_in),
+    Measurement("cp 1 GiB out", "s", 2, filled, _command("cp", "one:/big", "-")),
+    Measurement("export 1 GiB", "s", 2, filled, _command("export", "one")),
+    Measurement("stats --no-stream", "s", 3, running, _command("stats", "--no-stream", "one")),
+    Measurement("top", "s", 10, running, _command("top", "one")),
+    Measurement("diff", "s", 10, running, _command("diff", "one")),
+)
