@@ -2,7 +2,6 @@
 
 import ipaddress
 import secrets
-import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -319,9 +318,7 @@ def _subnets(pools: object) -> list[Subnet]:
 
 
 async def _lock_pools(connection: AsyncConnection) -> None:
-    query = select(FleetRow.value).where(FleetRow.key == "ipam").with_for_update()
-    if await connection.scalar(query) is None:
-        await connection.execute(insert(FleetRow).values(key="ipam", value=str(time.time())))
+    await connection.scalar(select(FleetRow.value).where(FleetRow.key == "ipam").with_for_update())
 
 
 async def _free_vni(connection: AsyncConnection) -> int:

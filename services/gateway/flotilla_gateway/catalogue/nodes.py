@@ -180,13 +180,9 @@ class Nodes:
             return [row._tuple() for row in await connection.execute(query)]
 
     async def fleet_id(self) -> str:
-        """Return the fleet's id, 64 hex digits, made at first use."""
-        query = select(FleetRow.value).where(FleetRow.key == "id")
-        async with self._database.transaction() as connection:
-            known = await connection.scalar(query)
-            if known is None:
-                known = secrets.token_hex(32)
-                await connection.execute(insert(FleetRow).values(key="id", value=known))
+        """Return the fleet's id, 64 hex digits, made with the tables."""
+        async with self._database.reading() as connection:
+            known = await connection.scalar(select(FleetRow.value).where(FleetRow.key == "id"))
         return str(known)
 
     async def new_token(self, lifetime_s: float | None = None) -> str:

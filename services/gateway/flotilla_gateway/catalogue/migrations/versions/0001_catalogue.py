@@ -1,5 +1,7 @@
 """The catalogue: nodes, containers, networks, volumes, execs and join tokens."""
 
+import secrets
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -148,6 +150,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("container_id", "protocol", "port", "address"),
     )
     op.create_index(op.f("ix_ports_port"), "ports", ["port"], unique=False)
+    fleet = sa.table("fleet", sa.column("key"), sa.column("value"))
+    rows = {"id": secrets.token_hex(32), "ipam": "lock of the address pools"}
+    op.bulk_insert(fleet, [{"key": key, "value": value} for key, value in rows.items()])
 
 
 def downgrade() -> None:
