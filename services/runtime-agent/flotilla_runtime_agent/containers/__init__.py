@@ -1,0 +1,1 @@
+"""Containers of this node: one state machine and one writer each."""

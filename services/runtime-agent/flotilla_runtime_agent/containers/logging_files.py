@@ -1,0 +1,138 @@
+"""The log of one container while it runs: rotated when it has grown, sent on where asked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from flotilla_core.errors import NotImplementedYetError
+from flotilla_runtime_agent.logs import drivers, reader
+from flotilla_runtime_agent.logs.files import LogFiles
+from flotilla_runtime_agent.logs.records import Renderer
+from flotilla_runtime_agent.runtime import conmon
+
+if TYPE_CHECKING:
+    from flotilla_runtime_agent.containers.container import Container
+
+_LOG = logging.getLogger(__name__)
+_CHECK_EVERY_S = 0.1
+
+
+class LogKeeper:
+    """Looks after a container's log."""
+
+    def __init__(self, container: Container) -> None:
+        """Look at nothing yet."""
+        self._container = container
+        self._files: LogFiles | None = None
+        self._rotating: asyncio.Task[None] | None = None
+        self._grown = asyncio.Event()
+        self._watch: int | None = None
+        self._followers: set[reader.Growth] = set()
+
+    @property
+    def files(self) -> LogFiles:
+        """The log's files."""
+        if self._files is None:
+            config = self._container.record.host_config.log_config
+            path = self._container.host.paths.log(self._container.id)
+            self._files = LogFiles(path, drivers.rotation_of(config))
+        return self._files
+
+    def begin(self) -> None:
+        """The container runs."""
+        config = self._container.record.host_config.log_config
+        if config.type == "none":
+            return
+        if self.files.rotation.max_bytes:
+            self._watch_growth()
+            name = f"rotate {self._container.id[:12]}"
+            self._rotating = self._container.host.background.start(self._rotate(), name)
+
+    def _watch_growth(self) -> None:
+        self._unwatch()
+        with suppress(OSError):
+            self._watch = self._container.host.inotify.watch(self.files.path, self._grown.set)
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._container.host.inotify.unwatch(self._watch, self._grown.set)
+            self._watch = None
+
+    async def _rotate(self) -> None:
+        bundle = self._container.host.paths.bundle(self._container.id)
+        while True:
+            if self.files.is_due:
+                try:
+                    await self.files.rotate(lambda: conmon.reopen_log(bundle))
+                except TimeoutError:
+                    _LOG.error("container %s: its log was not opened anew", self._container.id)
+                self._watch_growth()
+                continue
+            await self._grown.wait()
+            self._grown.clear()
+            await asyncio.sleep(_CHECK_EVERY_S)
+
+    def end(self) -> None:
+        """The container has ended; all of its output is in the log."""
+        if self._rotating is not None:
+            self._rotating.cancel()
+            self._rotating = None
+        self._unwatch()
+        for follower in list(self._followers):
+            follower.woken()
+
+    def details(self) -> bytes:
+        """Return what ``--details`` puts before each line."""
+        record = self._container.record
+        config = record.host_config.log_config
+        attributes = drivers.extra_attributes(config, record.config)
+        if config.config.get("tag"):
+            attributes["tag"] = drivers.tag_of(
+                config.config["tag"],
+                container_id=record.id,
+                name=record.name,
+                image=record.image,
+                image_id=record.image_id,
+                command=[record.path, *record.args],
+            )
+        return drivers.details(attributes)
+
+    def check_readable(self) -> None:
+        """Raise dockerd's refusal if the driver keeps nothing to read."""
+        config = self._container.record.host_config.log_config
+        is_uncached = config.config.get("cache-disabled", "").lower() in ("true", "1")
+        if config.type == "none" or (config.type in drivers.SHIPPED and is_uncached):
+            raise NotImplementedYetError("configured logging driver does not support reading")
+
+    async def read(
+        self,
+        renderer: Renderer,
+        *,
+        tail: int = -1,
+        follow: bool = False,
+        until_s: float | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Yield the log; a follower goes on until the run ends.
+
+        Raises:
+            FlotillaError: If the driver keeps nothing to read.
+        """
+        self.check_readable()
+        growth = None
+        if follow and self._container.is_live:
+            growth = reader.Growth(
+                self._container.host.inotify, lambda: not self._container.is_live
+            )
+            self._followers.add(growth)
+        try:
+            async for data in reader.read(
+                self.files, renderer, tail=tail, growth=growth, until_s=until_s
+            ):
+                yield data
+        finally:
+            if growth is not None:
+                self._followers.discard(growth)

@@ -1,0 +1,113 @@
+"""Containers on disk: a folder each, with one JSON file that is replaced as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from flotilla_engine.records import ContainerRecord, EndpointRecord, ImageRecord
+from flotilla_runtime_agent.runtime.processes import ProcessRef
+from flotilla_runtime_agent.spec.mounts import PlannedMount
+
+_LOG = logging.getLogger(__name__)
+_FILE = "container.json"
+
+
+class StoredProcess(BaseModel):
+    """A process by number and start time."""
+
+    pid: int = 0
+    started: int = 0
+
+    @classmethod
+    def of(cls, process: ProcessRef) -> StoredProcess:
+        """Convert."""
+        return cls(pid=process.pid, started=process.started)
+
+    def ref(self) -> ProcessRef:
+        """Convert back."""
+        return ProcessRef(self.pid, self.started)
+
+
+class StoredRun(BaseModel):
+    """The processes of a running container."""
+
+    monitor: StoredProcess
+    process: StoredProcess
+
+
+class Stored(BaseModel):
+    """Everything that the agent must know of a container after its own death."""
+
+    record: ContainerRecord
+    image: ImageRecord
+    endpoints: list[EndpointRecord] = Field(default_factory=list)
+    mounts: list[PlannedMount] = Field(default_factory=list)
+    image_mounts: dict[str, ImageRecord] = Field(default_factory=dict)
+    run: StoredRun | None = None
+    is_removing: bool = False
+    backoff_ms: int = 0
+    shipped_segment: int = 0  # how far a shipping log driver has come
+    shipped_offset: int = 0
+
+
+class Store:
+    """The containers' folders."""
+
+    def __init__(self, root: Path) -> None:
+        """Use this folder, made if missing."""
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, container_id: str) -> Path:
+        """Return the container's folder."""
+        return self._root / container_id
+
+    def load(self) -> list[Stored]:
+        """Read all containers; half-made folders are removed."""
+        found = []
+        for folder in sorted(self._root.iterdir()):
+            try:
+                found.append(Stored.model_validate_json((folder / _FILE).read_bytes()))
+            except FileNotFoundError:
+                shutil.rmtree(folder, ignore_errors=True)
+            except (ValidationError, ValueError):
+                _LOG.exception("container %s cannot be read and is left alone", folder.name)
+        return found
+
+    def save(self, stored: Stored) -> None:
+        """Replace the container's file; survives the agent's death, not a power cut."""
+        self._write(stored, is_durable=False)
+
+    async def save_durably(self, stored: Stored) -> None:
+        """Replace the container's file; survives a power cut too."""
+        folder = self.folder(stored.record.id)
+        folder.mkdir(mode=0o710, exist_ok=True)
+        data = stored.model_dump_json().encode()
+        await asyncio.to_thread(_replace, folder / _FILE, data, is_durable=True)
+
+    def _write(self, stored: Stored, *, is_durable: bool) -> None:
+        folder = self.folder(stored.record.id)
+        folder.mkdir(mode=0o710, exist_ok=True)
+        _replace(folder / _FILE, stored.model_dump_json().encode(), is_durable=is_durable)
+
+    def remove(self, container_id: str) -> None:
+        """Remove the container's folder; its file goes first, so that nothing half is left."""
+        folder = self.folder(container_id)
+        (folder / _FILE).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(path: Path, data: bytes, *, is_durable: bool) -> None:
+    partial = path.with_suffix(".new")
+    with partial.open("wb") as file:
+        file.write(data)
+        if is_durable:
+            file.flush()
+            os.fsync(file.fileno())
+    partial.replace(path)

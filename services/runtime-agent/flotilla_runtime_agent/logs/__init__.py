@@ -1,0 +1,1 @@
+"""Container logs: written by conmon, rotated, read and shipped by the agent."""

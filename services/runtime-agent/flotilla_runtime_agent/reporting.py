@@ -1,0 +1,184 @@
+"""Tells the fleet what happens here: events in order, and each container's newest record.
+
+Changes are kept until the gateway has answered; of several to one container only the last one
+matters. What is lost with this process is made good by the inventory that a join carries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from time import time_ns
+
+from flotilla_bus import Bus
+from flotilla_bus.contracts import gateway
+from flotilla_bus.events import EventPublisher
+from flotilla_core.errors import FlotillaError
+from flotilla_engine.events import Actor, EventMessage
+from flotilla_engine.records import ContainerChange, ContainerRecord, NetworkState, VolumeRecord
+from flotilla_runtime_agent.containers.containers import Containers
+from flotilla_runtime_agent.node import Node
+from flotilla_runtime_agent.ports import Networks, Volumes
+
+_LOG = logging.getLogger(__name__)
+_BATCH = 100
+_RETRY_S = 1.0
+_CALL_S = 10.0
+
+
+class Reports:
+    """Implements ``Outlet``: collects, and never blocks."""
+
+    def __init__(self, publisher: EventPublisher) -> None:
+        """Nothing is to be told yet."""
+        self._publisher = publisher
+        self._changes: dict[str, ContainerChange] = {}
+        self._volumes: dict[str, VolumeRecord] = {}
+        self._removed_volumes: set[str] = set()
+        self._told = asyncio.Event()
+
+    def changed(self, record: ContainerRecord) -> None:
+        """Report a container."""
+        self._changes[record.id] = ContainerChange(
+            id=record.id, revision=record.revision, record=record
+        )
+        self._told.set()
+
+    def removed(self, container_id: str, revision: int) -> None:
+        """Report that a container is gone."""
+        self._changes[container_id] = ContainerChange(id=container_id, revision=revision)
+        self._told.set()
+
+    def event(self, kind: str, action: str, subject: str, attributes: Mapping[str, str]) -> None:
+        """Say an event."""
+        moment = time_ns()
+        message = EventMessage(
+            type=kind,
+            action=action,
+            actor=Actor(id=subject, attributes=dict(attributes)),
+            time=moment // 1_000_000_000,
+            time_nano=moment,
+        )
+        self._publisher.publish(message)
+
+    async def something(self) -> None:
+        """Wait until there is something to report."""
+        await self._told.wait()
+
+    def take(self) -> dict[str, ContainerChange]:
+        """Take what is to be reported, at most a batch."""
+        taken = {key: self._changes[key] for key in list(self._changes)[:_BATCH]}
+        for key in taken:
+            del self._changes[key]
+        if not self._changes:
+            self._told.clear()
+        return taken
+
+    def put_back(self, changes: Mapping[str, ContainerChange]) -> None:
+        """Keep what could not be reported, unless there is something newer."""
+        self._changes = {**changes, **self._changes}
+        if self._changes:
+            self._told.set()
+
+
+class Membership:
+    """This node's place in the fleet: joins, reports, gives signs of life."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        node: Node,
+        containers: Containers,
+        networks: Networks,
+        volumes: Volumes,
+        reports: Reports,
+        *,
+        token: str = "",
+        heartbeat_s: float = 2.0,
+        joined: Callable[[], None],
+    ) -> None:
+        """Not joined yet; ``joined`` is called each time it has."""
+        self._bus = bus
+        self._node = node
+        self._containers = containers
+        self._networks = networks
+        self._volumes = volumes
+        self._reports = reports
+        self._token = token
+        self._heartbeat_s = heartbeat_s
+        self._joined = joined
+        self._must_join = asyncio.Event()
+        self._must_join.set()
+
+    async def report_forever(self) -> None:
+        """Join, then report each change; join again when the gateway asks for it."""
+        while True:
+            try:
+                if self._must_join.is_set():
+                    await self._join()
+                await self._reports.something()
+                await self._report()
+            except FlotillaError as error:
+                _LOG.info("not reported yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _join(self) -> None:
+        request = gateway.JoinRequest(
+            info=self._node.info(),
+            containers=self._containers.inventory(),
+            volumes=await self._volumes.list(),
+            token=self._token,
+        )
+        answer = await self._bus.call(gateway.JOIN, request, timeout_s=_CALL_S)
+        for container_id in answer.stray:
+            await self._remove_stray(container_id)
+        await self._take_networks(answer.networks)
+        for name in answer.volumes:
+            try:
+                await self._volumes.remove(name, force=True)
+            except FlotillaError as error:
+                _LOG.warning("volume %s is not removed: %s", name, error)
+        self._must_join.clear()
+        self._joined()
+
+    async def _remove_stray(self, container_id: str) -> None:
+        try:
+            await self._containers.get(container_id).remove(force=True, volumes=True)
+        except FlotillaError as error:
+            _LOG.warning("stray container %s is not removed: %s", container_id, error)
+        self._containers.forget_gone()
+
+    async def _take_networks(self, states: list[NetworkState]) -> None:
+        wanted = {state.network.id for state in states}
+        for known in await self._networks.network_states():
+            if known.network.id not in wanted:
+                await self._networks.remove_network(known.network.id)
+        for state in states:
+            await self._networks.apply(state)
+
+    async def _report(self) -> None:
+        changes = self._reports.take()
+        try:
+            request = gateway.SyncRequest(changes=list(changes.values()))
+            answer = await self._bus.call(gateway.SYNC, request, timeout_s=_CALL_S)
+        except BaseException:
+            self._reports.put_back(changes)
+            raise
+        if answer.rejoin:
+            self._must_join.set()
+
+    async def beat_forever(self) -> None:
+        """Give signs of life."""
+        identifier = self._node.info().node.id
+        while True:
+            running = sum(container.record.state.running for container in self._containers)
+            beat = gateway.Heartbeat(
+                node_id=identifier, containers_running=running, load=os.getloadavg()[0]
+            )
+            try:
+                await self._bus.publish(gateway.HEARTBEAT, beat)
+            except FlotillaError as error:
+                _LOG.debug("no sign of life: %s", error)
+            await asyncio.sleep(self._heartbeat_s)

@@ -1,0 +1,1 @@
+"""Processes of containers: conmon, the OCI runtime, their streams and cgroups."""

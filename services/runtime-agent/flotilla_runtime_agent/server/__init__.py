@@ -1,0 +1,1 @@
+"""What the agent answers on the bus: handlers that translate, and decide nothing."""

@@ -1,0 +1,1 @@
+"""From a container's configuration to the OCI runtime's ``config.json``."""
