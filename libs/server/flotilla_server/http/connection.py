@@ -6,6 +6,8 @@ import asyncio
 from types import TracebackType
 from typing import Self, cast
 
+from flotilla_server.http.half_closed import HalfClosedWatch
+
 HIGH_WATER_BYTES = 512 * 1024
 _CLOSE_TIMEOUT_S = 10.0
 
@@ -36,6 +38,9 @@ class Connection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = asyncio.Event()
+        self._watch: HalfClosedWatch | None = None
+        if at_eof:
+            self._watch = HalfClosedWatch(transport)
         if early or at_eof:
             self._readable.set()
         transport.set_protocol(self)
@@ -131,8 +136,10 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the client's half-close and keep our side open (asyncio's callback)."""
-        self._at_eof = True
-        self._readable.set()
+        if not self._at_eof:
+            self._at_eof = True
+            self._watch = HalfClosedWatch(self._transport)
+            self._readable.set()
         return True
 
     def pause_writing(self) -> None:
@@ -145,6 +152,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake everybody (asyncio's callback)."""
+        if self._watch is not None:
+            self._watch.stop()
         self._is_lost = True
         self._lost = exc
         self._readable.set()

@@ -7,8 +7,6 @@ a client sends behind its request waits until the response is over, or is handed
 from __future__ import annotations
 
 import asyncio
-import select
-import socket
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -16,6 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flotilla_server.http.connection import Connection
+from flotilla_server.http.half_closed import HalfClosedWatch, keep_alive
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -24,9 +23,6 @@ HIJACK = "flotilla.hijack"
 RAW_STREAM = "application/vnd.docker.raw-stream"
 _HEAD_END = b"\r\n\r\n"
 _EARLY_LIMIT_BYTES = 256 * 1024
-_PROBE_INTERVAL_S = 1.0
-_KEEP_ALIVE_S = 5
-_IDLE_S = 30
 _DISCARD_S = 5.0
 
 Headers = Sequence[tuple[str, str]]
@@ -71,7 +67,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._at_eof = False
         self._request_read = False
         self._body_left: int | None = None
-        self._probe: asyncio.TimerHandle | None = None
+        self._watch: HalfClosedWatch | None = None
         self._discard: asyncio.TimerHandle | None = None
 
     # What uvicorn or the transport calls
@@ -79,12 +75,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Enable keep-alive probes: they find clients that died after a half-close."""
         super().connection_made(cast("asyncio.Transport", transport))
-        raw = transport.get_extra_info("socket")
-        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE_S)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEP_ALIVE_S)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+        keep_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         """Parse one request at a time."""
@@ -183,29 +174,16 @@ class EngineHttpProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
             return False
-        self._watch_half_closed()
+        self._watch = HalfClosedWatch(self.transport)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
-        for timer in (self._probe, self._discard):
-            if timer is not None:
-                timer.cancel()
+        if self._watch is not None:
+            self._watch.stop()
+        if self._discard is not None:
+            self._discard.cancel()
         super().connection_lost(exc)
-
-    def _watch_half_closed(self) -> None:
-        """Notice a client that is gone for good: the loop no longer reads from it."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is None or self.transport.is_closing():
-            return
-        if raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEP_ALIVE_S)
-        poll = select.poll()
-        poll.register(raw.fileno(), select.POLLHUP)
-        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
-            self.transport.abort()
-            return
-        self._probe = self.loop.call_later(_PROBE_INTERVAL_S, self._watch_half_closed)
 
     # The hijack
 
@@ -233,8 +211,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
         """Give the transport to a raw connection; uvicorn sees a finished response."""
         cycle.response_started = cycle.response_complete = True
         self._unset_keepalive_if_required()
-        if self._probe is not None:
-            self._probe.cancel()
+        if self._watch is not None:
+            self._watch.stop()
         self.server_state.total_requests += 1
         self.connections.discard(self)
         self.flow.resume_reading()
