@@ -47,13 +47,15 @@ class Bus:
     again with the same request id once NATS is back.
 
     Attributes:
+        name: The part's name.
         node: The id of the node that speaks, if it is one.
         name_of_node: Returns how a node is named in errors; by default its id.
     """
 
-    def __init__(self, connection: Connection, node: str | None = None) -> None:
+    def __init__(self, connection: Connection, name: str, node: str | None = None) -> None:
         """Use a connection."""
         self.connection = connection
+        self.name = name
         self.mailbox = Mailbox(connection)
         self.mailbox.unclaimed = self._refuse
         self.listener: DirectListener | None = None
@@ -123,12 +125,8 @@ class Bus:
         if method.mutating:
             head[headers.REQUEST_ID] = request_id or secrets.token_hex(16)
         subject = self._subject(method, node)
-        question = Question(self.connection, self.mailbox, self.target(method.service, node))
-        try:
-            with self._asking(question):
-                answer = await question.ask(subject, _dumped(request), head, timeout_s)
-        finally:
-            self.mailbox.release(question.inbox)
+        with self.asking(self.target(method.service, node)) as question:
+            answer = await question.ask(subject, _dumped(request), head, timeout_s)
         return _parsed(method, answer)
 
     async def open(
@@ -153,7 +151,7 @@ class Bus:
         subject = self._subject(method, node)
         opening = _Opening(self, self.target(method.service, node))
         try:
-            with self._asking(opening):
+            with self._under_way(opening):
                 answer = await opening.ask(subject, _dumped(request), opening.head(), timeout_s)
             stream = await opening.stream()
         except BaseException:
@@ -206,6 +204,16 @@ class Bus:
         """Return how errors name whom a call goes to."""
         return f"service {service}" if node is None else f"node {self.name_of_node(node)}"
 
+    @contextlib.contextmanager
+    def asking(self, target: str) -> Iterator[Question]:
+        """Return a question, which is sent again after a reconnect, for the length of the block."""
+        question = Question(self.connection, self.mailbox, target)
+        try:
+            with self._under_way(question):
+                yield question
+        finally:
+            self.mailbox.release(question.inbox)
+
     def nats_stream(self, inbox: str, peer_inbox: str, peer: str) -> Stream:
         """Return a stream over NATS that receives in a claimed inbox."""
         link = NatsLink(self.connection, peer_inbox, lambda: self._ended(stream, inbox))
@@ -239,7 +247,7 @@ class Bus:
             self.mailbox.release(inbox)
 
     @contextlib.contextmanager
-    def _asking(self, question: Question) -> Iterator[None]:
+    def _under_way(self, question: Question) -> Iterator[None]:
         self._questions[question] = None
         try:
             yield
@@ -354,7 +362,7 @@ async def connected(
     urls = [servers] if isinstance(servers, str) else servers
     identity = name if node is None else f"node.{node}"
     connection = Connection(urls, name, identity, credentials or Credentials())
-    bus = Bus(connection, node)
+    bus = Bus(connection, name, node)
     async with contextlib.AsyncExitStack() as stack:
         if direct_listen is not None:
             bus.listener = DirectListener()

@@ -219,6 +219,11 @@ class Connection:
             log.warning("%s: lost the connection to NATS", self._name)
         self.connected.clear()
         self.last_change = asyncio.get_running_loop().time()
+        if self._client is not None:
+            # What nats-py still holds would arrive after the reconnect, though what was written
+            # before it is lost: everything above sends again in order instead.
+            self._client._pending.clear()
+            self._client._pending_data_size = 0
 
     async def _on_closed(self) -> None:
         await self._on_disconnected()
