@@ -10,15 +10,21 @@ def merged(config: ContainerConfig, image: ContainerConfig) -> ContainerConfig:
     Raises:
         InvalidArgumentError: If there is nothing to run.
     """
+    config = completed(config, image)
+    if config.entrypoint == [""]:
+        config.entrypoint = None
+    if not config.entrypoint and not config.cmd:
+        raise InvalidArgumentError("no command specified")
+    return config
+
+
+def completed(config: ContainerConfig, image: ContainerConfig) -> ContainerConfig:
+    """Return the configuration, completed by the image's, whether it can run or not."""
     cmd, entrypoint = config.cmd, config.entrypoint
     if not entrypoint:
         cmd = cmd or image.cmd
         if entrypoint is None:
             entrypoint = image.entrypoint
-    if entrypoint == [""]:
-        entrypoint = None
-    if not entrypoint and not cmd:
-        raise InvalidArgumentError("no command specified")
     return config.model_copy(
         update={
             "user": config.user or image.user,
