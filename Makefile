@@ -6,7 +6,7 @@ NAME ?= default
 BIN := .venv/bin
 FLOTILLA := $(BIN)/flotilla
 PACKAGES := $(wildcard libs/*/flotilla_* services/*/flotilla_*)
-CODE := libs services tests $(wildcard bench)
+CODE := libs services tests bench deploy
 UNIT_TESTS := $(filter-out tests/compat tests/fleet tests/faults,$(wildcard tests/*))
 
 .PHONY: help install install-test format lint types imports check unit test soak bench up down status logs agent-bundle lock clean

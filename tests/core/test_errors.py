@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from flotilla_core.errors import ConflictError, FlotillaError, Kind, NotFoundError, error_of
 
 

@@ -30,7 +30,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         parts = item.path.relative_to(config.rootpath).parts
         if len(parts) > 1 and parts[1] in _INTEGRATION:
-            item.add_marker(pytest.mark.flaky(reruns=2))
+            item.add_marker(
+                pytest.mark.flaky(reruns=int(os.environ.get("FLOTILLA_TEST_RERUNS", "2")))
+            )
         if item.get_closest_marker("soak") and not os.environ.get("FLOTILLA_SOAK"):
             item.add_marker(skip)
 
