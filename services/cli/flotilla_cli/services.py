@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def service(stack: Stack, name: str) -> Service:
         case "image-store":
             return _python(stack, name, _image_store(stack))
         case "registry-proxy":
-            return _python(stack, name, {"IMAGE_STORE_URL": stack.image_store_url})
+            return _python(stack, name, _registry_proxy(stack))
         case _:
             return _python(stack, "gateway", _gateway(stack))
 
@@ -122,6 +123,14 @@ def _image_store(stack: Stack) -> dict[str, str]:
     return {
         "DATABASE_URL": f"sqlite+aiosqlite:///{stack.data_dir}/image-store/images.db",
         "LISTEN": f"{stack.control_address}:{IMAGE_STORE_PORT}",
+        "TOKEN_FILE": str(image_store_token(stack)),
+    }
+
+
+def _registry_proxy(stack: Stack) -> dict[str, str]:
+    return {
+        "IMAGE_STORE_URL": stack.image_store_url,
+        "IMAGE_STORE_TOKEN_FILE": str(image_store_token(stack)),
     }
 
 
@@ -138,6 +147,7 @@ def _agent(stack: Stack, host: Host) -> Service:
         "RUN_DIR": str(stack.host_run_dir(host)),
         "NODE_NAME": host.name,
         "IMAGE_STORE_URL": stack.image_store_url,
+        "IMAGE_STORE_TOKEN_FILE": str(image_store_token(stack)),
         "CGROUP_PARENT": stack.cgroup(host),
     }
     wrapper: tuple[str, ...] = ()
@@ -155,6 +165,11 @@ def credentials_path(stack: Stack, user: str) -> Path:
     return stack.data_dir / "credentials" / f"{user}.json"
 
 
+def image_store_token(stack: Stack) -> Path:
+    """Return the file with the secret that opens the image store's HTTP endpoint."""
+    return stack.data_dir / "credentials" / "image-store-token"
+
+
 def write_credentials(stack: Stack) -> None:
     """Write each service's and each node's credentials, and each node's id."""
     folder = stack.data_dir / "credentials"
@@ -164,6 +179,8 @@ def write_credentials(stack: Stack) -> None:
     for user, password in users.items():
         text = json.dumps({"user": user, "password": password})
         write_secret(credentials_path(stack, user), text)
+    if not image_store_token(stack).exists():
+        write_secret(image_store_token(stack), secrets.token_urlsafe(32))
     for host in stack.hosts:
         stack.host_data_dir(host).mkdir(parents=True, exist_ok=True, mode=0o711)
         (stack.host_data_dir(host) / "node-id").write_text(f"{host.node_id}\n")

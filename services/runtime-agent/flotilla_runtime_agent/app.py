@@ -23,8 +23,8 @@ from flotilla_runtime_agent.server.lifecycle import Lifecycle
 from flotilla_runtime_agent.server.resources import Resources
 from flotilla_runtime_agent.server.streams import Streams
 from flotilla_runtime_agent.settings import AgentSettings
-from flotilla_runtime_agent.snapshots.layers import ImageStoreAddress, LayerFolders
-from flotilla_runtime_agent.snapshots.overlay import OverlaySnapshots
+from flotilla_runtime_agent.snapshots.layers import ImageStoreAddress
+from flotilla_runtime_agent.snapshots.opening import opened
 from flotilla_runtime_agent.volumes.local import LocalVolumes
 from flotilla_server import notify
 
@@ -107,10 +107,8 @@ async def _host(
     run_dir = settings.run_dir
     for folder in (settings.data_dir, run_dir):
         folder.mkdir(mode=0o711, parents=True, exist_ok=True)
-    layers = LayerFolders(settings.data_dir / "layers", ImageStoreAddress(settings.image_store_url))
-    snapshots = OverlaySnapshots(settings.data_dir / "snapshots", layers)
-    snapshots.open()
-    stack.push_async_callback(snapshots.close)
+    store = ImageStoreAddress(settings.image_store_url, str(settings.image_store_token_file or ""))
+    snapshots = await stack.enter_async_context(opened(settings.data_dir / "overlay2", store))
     networks = NodeNetworks(
         settings.data_dir / "network",
         run_dir,

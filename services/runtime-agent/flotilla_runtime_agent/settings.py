@@ -23,6 +23,9 @@ class AgentSettings(Settings):
     node_labels: dict[str, str] = Field(default_factory=dict, description="k=v,...")
     address: str = Field("", description="address of this host for other nodes; empty: found")
     image_store_url: str = Field("http://127.0.0.1:5000", description="where layers come from")
+    image_store_token_file: Path | None = Field(
+        None, description="file with the secret that the image store wants"
+    )
     cgroup_parent: str = Field("/flotilla", description="cgroup of all containers")
     bridge: str = Field("flt0", description="name of the default bridge")
     conmon: Path = Field(Path("/usr/bin/conmon"), description="the monitor")
