@@ -177,7 +177,8 @@ class Nodes:
             .where(PortRow.port.in_(ports))
         )
         async with self._database.reading() as connection:
-            return [row._tuple() for row in await connection.execute(query)]
+            rows = (await connection.execute(query)).all()
+        return [(node, protocol, port, address, up) for node, protocol, port, address, up in rows]
 
     async def fleet_id(self) -> str:
         """Return the fleet's id, 64 hex digits, made with the tables."""
