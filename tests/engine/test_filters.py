@@ -73,7 +73,7 @@ def find(reference: str) -> ContainerRecord:
         ({"network": ["ab"]}, "alpha beta gamma"),
         ({"network": ["other"]}, ""),
         ({"publish": ["8080"]}, "alpha beta gamma"),
-        ({"publish": ["70-79/tcp"]}, ""),
+        ({"publish": ["80"]}, ""),
         ({"expose": ["80"]}, "alpha beta gamma"),
         ({"expose": ["80/udp"]}, ""),
         ({"node": ["one"]}, "alpha beta gamma"),

@@ -169,10 +169,11 @@ def _is_in_network(filters: Filters, record: ContainerRecord) -> bool:
 
 
 def _publishes(wanted: frozenset[str], record: ContainerRecord) -> bool:
+    """Compare with the ports of the host, not with the container's own, as dockerd does."""
     for port, bindings in record.ports.items():
         if not bindings:
             continue
         protocol = split_protocol(port)[0]
-        if port in wanted or any(f"{bind.host_port}/{protocol}" in wanted for bind in bindings):
+        if any(f"{bind.host_port}/{protocol}" in wanted for bind in bindings):
             return True
     return False
