@@ -139,7 +139,9 @@ class FakeNode:
             raise NotModifiedError("already started")
         for state in request.networks:
             await self.apply(state)
-        return self.changed(request.container, status="running", running=True)
+        return self.changed(
+            request.container, status="running", running=True, started_at=datetime.now(UTC)
+        )
 
     async def stop(self, request: agent.StopRequest) -> agent.RecordAnswer:
         if not self.containers[request.container].state.running:
