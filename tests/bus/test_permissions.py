@@ -56,7 +56,7 @@ async def bus_of(
     nats: NatsServer, name: str, *, node: str | None = None, claims: str | None = None
 ) -> AsyncIterator[Bus]:
     """Connect as a user; ``claims`` is the node that it says it is."""
-    credentials = Credentials(user=name, password=f'{name}\'s "secret"')
+    credentials = Credentials(user=name, password=f"{name}'s secret")
     async with connected(
         nats.url, name=name, node=claims or node, credentials=credentials, patience_s=30
     ) as bus:

@@ -361,7 +361,7 @@ async def connected(
     """
     urls = [servers] if isinstance(servers, str) else servers
     identity = name if node is None else f"node.{node}"
-    connection = Connection(urls, name, identity, credentials or Credentials())
+    connection = Connection(urls, name, identity, credentials)
     bus = Bus(connection, name, node)
     async with contextlib.AsyncExitStack() as stack:
         if direct_listen is not None:

@@ -27,21 +27,19 @@ Callback: TypeAlias = Callable[[Msg], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a part shows to NATS: a user with a password, or a file of credentials.
+    """What a part shows to NATS.
 
     Attributes:
-        user: The user; empty with a file.
+        user: The user.
         password: The user's password; never logged.
-        file: The path of a NATS credentials file, instead of a user.
     """
 
-    user: str = ""
-    password: str = ""
-    file: str = ""
+    user: str
+    password: str
 
     def __repr__(self) -> str:
         """Return the user only."""
-        return f"Credentials(user={self.user!r}, file={self.file!r})"
+        return f"Credentials(user={self.user!r})"
 
 
 @dataclass(eq=False)
@@ -61,7 +59,9 @@ class Connection:
     the connection but the first.
     """
 
-    def __init__(self, servers: list[str], name: str, identity: str, credentials: Credentials):
+    def __init__(
+        self, servers: list[str], name: str, identity: str, credentials: Credentials | None
+    ):
         """Describe the connection; ``identity`` begins the inboxes that it may listen on."""
         self._servers = servers
         self._name = name
@@ -69,6 +69,7 @@ class Connection:
         self._client: Client | None = None
         self._listeners: list[Listener] = []
         self._lost = asyncio.Event()
+        self._last_error = ""
         self.inbox_prefix = f"_INBOX.{identity}"
         self.connected = asyncio.Event()
         self.last_change = asyncio.get_running_loop().time()
@@ -167,9 +168,8 @@ class Connection:
         await client.connect(
             servers=self._servers,
             name=self._name,
-            user=credentials.user or None,
-            password=credentials.password or None,
-            user_credentials=credentials.file or None,
+            user=credentials.user if credentials else None,
+            password=credentials.password if credentials else None,
             inbox_prefix=self.inbox_prefix,
             allow_reconnect=True,
             max_reconnect_attempts=-1,
@@ -206,6 +206,7 @@ class Connection:
 
     async def _on_connected(self) -> None:
         self.last_change = asyncio.get_running_loop().time()
+        self._last_error = ""
         self.connected.set()
 
     async def _on_reconnected(self) -> None:
@@ -232,5 +233,6 @@ class Connection:
     async def _on_error(self, error: Exception) -> None:
         if isinstance(error, (OSError, nats.errors.UnexpectedEOF, nats.errors.TimeoutError)):
             log.debug("%s: NATS: %s", self._name, error)
-        else:
-            log.warning("%s: NATS: %s", self._name, error)
+        elif str(error) != self._last_error:
+            self._last_error = str(error)
+            log.warning("%s: %s", self._name, error)
