@@ -13,6 +13,7 @@ from flotilla_cli.failure import CommandError
 @pytest.fixture(autouse=True)
 def run_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stack, "RUN_ROOT", tmp_path / "run")
+    monkeypatch.setattr(stack, "DATA_ROOT", tmp_path / "lib")
 
 
 def made(folder: Path, name: str = "a", *, simulated: bool = True) -> stack.Stack:
@@ -25,6 +26,9 @@ def test_stack_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert stack.load("a", written.data_dir) == written
     assert stack.load("a") == written
     assert (written.data_dir / "stack.json").stat().st_mode & 0o777 == 0o600
+    written.forget()
+    assert stack.load("a") is None
+    assert not written.data_dir.exists()
 
 
 def test_unknown_stack_is_none(tmp_path: Path) -> None:

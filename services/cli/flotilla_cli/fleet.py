@@ -108,7 +108,7 @@ def down(fleet: Stack, purge: bool, timeout_s: float, say: Say) -> None:
     say("containers stopped, hosts removed" if fleet.simulated else "containers stopped")
     if purge:
         hosts.unmount_below(fleet.data_dir)
-        shutil.rmtree(fleet.data_dir, ignore_errors=True)
+        fleet.forget()
         say("data removed")
 
 

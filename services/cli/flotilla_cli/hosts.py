@@ -1,5 +1,6 @@
 """Ends what runs on a host of the stack, as a shutdown or a power cut does, and cleans up."""
 
+import re
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,7 @@ from flotilla_cli import processes, simulation
 from flotilla_cli.commands import succeeds
 from flotilla_cli.stack import Host, Stack
 
+_AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -78,7 +80,17 @@ def clean(stack: Stack, host: Host) -> None:
     unmount_below(stack.host_run_dir(host))
     if stack.simulated:
         simulation.tear_down_host(stack, host)
+    else:
+        _clean_own_network()
     remove_cgroups(stack.cgroup(host))
+
+
+def _clean_own_network() -> None:
+    """Remove what an agent makes in the machine's own network: bridges, VXLANs, nft table."""
+    for path in Path("/sys/class/net").iterdir():
+        if _AGENT_LINK.fullmatch(path.name):
+            succeeds("ip", "link", "del", path.name)
+    succeeds("nft", "delete", "table", "inet", "flotilla")
 
 
 def unmount_below(folder: Path) -> None:

@@ -5,6 +5,7 @@ import ipaddress
 import json
 import re
 import secrets
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -101,7 +102,18 @@ class Stack:
         self.run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         text = json.dumps(asdict(self) | {"data_dir": str(self.data_dir)}, indent=2)
         write_secret(self.data_dir / "stack.json", text)
-        (self.run_dir / "data-dir").write_text(f"{self.data_dir}\n")
+        DATA_ROOT.mkdir(parents=True, exist_ok=True, mode=0o711)
+        _pointer(self.name).write_text(f"{self.data_dir}\n")
+
+    def forget(self) -> None:
+        """Remove the stack's data, its file included."""
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+        _pointer(self.name).unlink(missing_ok=True)
+
+
+def _pointer(name: str) -> Path:
+    """Return the file that says where a stack's data is."""
+    return DATA_ROOT / f"{name}.stack"
 
 
 def write_secret(path: Path, text: str) -> None:
@@ -116,7 +128,7 @@ def write_secret(path: Path, text: str) -> None:
 def load(name: str, data_dir: Path | None = None) -> Stack | None:
     """Return the stack of that name, or None if it was never brought up (or was purged)."""
     if data_dir is None:
-        pointer = RUN_ROOT / name / "data-dir"
+        pointer = _pointer(name)
         data_dir = Path(pointer.read_text().strip()) if pointer.exists() else DATA_ROOT / name
     try:
         read = json.loads((data_dir / "stack.json").read_text())
@@ -135,11 +147,6 @@ def loaded(name: str) -> Stack:
     if stack is None:
         raise CommandError(f"there is no stack {name}; `flotilla up` makes one")
     return stack
-
-
-def names() -> list[str]:
-    """Return the names of the stacks that have run since the machine started."""
-    return sorted(path.parent.name for path in RUN_ROOT.glob("*/data-dir"))
 
 
 def new(
