@@ -1,0 +1,1 @@
+"""What containers use, and which processes run in them."""

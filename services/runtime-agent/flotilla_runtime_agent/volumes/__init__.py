@@ -1,0 +1,1 @@
+"""The node's volumes: driver ``local`` with type, o and device."""

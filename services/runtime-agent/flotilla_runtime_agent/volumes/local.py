@@ -1,0 +1,208 @@
+"""Volumes as folders: one per volume with its record, its users and its data.
+
+``NAME/volume.json`` is the record, ``NAME/users/`` has a file per container that has the volume
+mounted, ``NAME/_data`` is what containers see. A folder appears and goes whole, by rename.
+"""
+
+import asyncio
+import builtins
+import ctypes
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from flotilla_core.errors import ConflictError, InternalError, NotFoundError
+from flotilla_engine.records import VolumeRecord, VolumeUsage
+from flotilla_runtime_agent.ports import MountedVolume
+from flotilla_runtime_agent.spec.inroot import open_in_root
+from flotilla_runtime_agent.volumes.content import copy_attributes, copy_content, measure
+from flotilla_runtime_agent.volumes.options import check_name, check_options, mount_of
+
+_RECORD = "volume.json"
+_USERS = "users"
+_DATA = "_data"
+_UNFINISHED = ".unfinished-"
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class LocalVolumes:
+    """The volumes in one folder of this node; implements ``ports.Volumes``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use the folder, which is made; what was left half done there goes."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o711)
+        for left in folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def create(self, volume: VolumeRecord) -> VolumeRecord:
+        """Have the volume; one that exists is left as it is.
+
+        Raises:
+            InvalidArgumentError: If the name or the options are wrong.
+        """
+        async with self._lock(volume.name):
+            return await asyncio.to_thread(self._create, volume)
+
+    async def inspect(self, name: str) -> VolumeRecord:
+        """Return the volume.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        return await asyncio.to_thread(self._read, name)
+
+    async def list(self) -> builtins.list[VolumeRecord]:
+        """Return all volumes of this node, by name."""
+        return await asyncio.to_thread(self._all)
+
+    async def remove(self, name: str, *, force: bool = False) -> None:
+        """Delete the volume and its data; ``force``: it may be gone already.
+
+        Raises:
+            NotFoundError: If there is none.
+            ConflictError: While a container has it mounted.
+        """
+        async with self._lock(name):
+            await asyncio.to_thread(self._remove, name, force)
+        self._locks.pop(name, None)
+
+    async def mount(self, name: str, container_id: str) -> MountedVolume:
+        """Count a user, and mount what the options say if it is not."""
+        async with self._lock(name):
+            return await asyncio.to_thread(self._mount, name, container_id)
+
+    async def unmount(self, name: str, container_id: str) -> None:
+        """Count a user out; after the last one the options' mount goes. Safe to repeat."""
+        async with self._lock(name):
+            await asyncio.to_thread(self._unmount, name, container_id)
+
+    async def copy_up(self, name: str, image_root: Path, destination: str) -> None:
+        """Fill an empty volume with what the image has at destination, and take its owner."""
+        async with self._lock(name):
+            await asyncio.to_thread(self._copy_up, name, image_root, destination)
+
+    async def usage(self, names: Sequence[str]) -> builtins.list[VolumeUsage]:
+        """Measure volumes; unknown names are left out, none means all."""
+        wanted = names or [volume.name for volume in await self.list()]
+        measured = [await asyncio.to_thread(self._usage, name) for name in wanted]
+        return [usage for usage in measured if usage is not None]
+
+    def data_folder(self, name: str) -> Path:
+        """Return where the volume's content is; it need not be mounted."""
+        return self._folder / name / _DATA
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def _create(self, volume: VolumeRecord) -> VolumeRecord:
+        check_name(volume.name)
+        check_options(volume.options)
+        place = self._folder / volume.name
+        if (place / _RECORD).exists():
+            return self._read(volume.name)
+        record = volume.model_copy(update={"mountpoint": str(place / _DATA)})
+        made = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        made.mkdir(mode=0o701)
+        (made / _USERS).mkdir(mode=0o700)
+        (made / _DATA).mkdir(mode=0o755)
+        (made / _DATA).chmod(0o755)
+        with (made / _RECORD).open("w") as file:
+            file.write(record.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        made.rename(place)
+        return record
+
+    def _read(self, name: str) -> VolumeRecord:
+        try:
+            content = (self._folder / name / _RECORD).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            raise NotFoundError(f"get {name}: no such volume") from None
+        return VolumeRecord.model_validate_json(content)
+
+    def _all(self) -> builtins.list[VolumeRecord]:
+        names = sorted(path.parent.name for path in self._folder.glob(f"[!.]*/{_RECORD}"))
+        return [self._read(name) for name in names]
+
+    def _users(self, name: str) -> builtins.list[str]:
+        return sorted(path.name for path in (self._folder / name / _USERS).iterdir())
+
+    def _remove(self, name: str, force: bool) -> None:
+        try:
+            self._read(name)
+        except NotFoundError:
+            if force:
+                return
+            raise
+        users = self._users(name)
+        if users:
+            raise ConflictError(f"remove {name}: volume is in use - [{', '.join(users)}]")
+        self._unmount_data(name)
+        gone = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
+        (self._folder / name).rename(gone)
+        shutil.rmtree(gone)
+
+    def _mount(self, name: str, container_id: str) -> MountedVolume:
+        record = self._read(name)
+        data = self.data_folder(name)
+        wanted = mount_of(record.options)
+        if wanted is not None and not os.path.ismount(data):
+            done = _libc.mount(
+                os.fsencode(wanted.source),
+                os.fsencode(data),
+                wanted.kind.encode(),
+                ctypes.c_ulong(wanted.flags),
+                wanted.data.encode() or None,
+            )
+            if done != 0:
+                reason = os.strerror(ctypes.get_errno()).lower()
+                raise InternalError(
+                    f"error while mounting volume '{data}': failed to mount local volume: mount "
+                    f"{wanted.source}:{data}, flags: {wanted.flags:#x}, data: {wanted.data}: "
+                    f"{reason}"
+                )
+        (self._folder / name / _USERS / container_id).touch()
+        return MountedVolume(record, data)
+
+    def _unmount(self, name: str, container_id: str) -> None:
+        users = self._folder / name / _USERS
+        if not users.exists():
+            return
+        (users / container_id).unlink(missing_ok=True)
+        if not self._users(name):
+            self._unmount_data(name)
+
+    def _unmount_data(self, name: str) -> None:
+        data = self.data_folder(name)
+        while os.path.ismount(data):
+            if _libc.umount2(os.fsencode(data), _MNT_DETACH) != 0:
+                reason = os.strerror(ctypes.get_errno()).lower()
+                raise InternalError(f"error while unmounting volume path '{data}': {reason}")
+
+    def _copy_up(self, name: str, image_root: Path, destination: str) -> None:
+        data = self.data_folder(name)
+        if any(data.iterdir()):
+            return
+        try:
+            source = open_in_root(image_root, destination, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return
+        try:
+            copy_content(source, data)
+            copy_attributes(source, data)
+        finally:
+            os.close(source)
+
+    def _usage(self, name: str) -> VolumeUsage | None:
+        try:
+            self._read(name)
+        except NotFoundError:
+            return None
+        users = len(self._users(name))
+        return VolumeUsage(name=name, size_bytes=measure(self.data_folder(name)), ref_count=users)
