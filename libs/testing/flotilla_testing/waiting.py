@@ -1,0 +1,18 @@
+"""Waits for a condition with a generous deadline, where there is no event to wait on."""
+
+import time
+from collections.abc import Callable
+
+_POLL_S = 0.05
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 30, what: str = "") -> None:
+    """Wait until the condition holds.
+
+    Raises:
+        AssertionError: If it does not hold in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, what or f"not so within {timeout_s:g} s"
+        time.sleep(_POLL_S)
