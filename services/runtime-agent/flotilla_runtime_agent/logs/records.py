@@ -1,28 +1,24 @@
 """conmon's log format: one record per line, ``TIME STREAM F|P CONTENT``; no I/O here.
 
 ``F`` ends a line of the process, ``P`` is a part of one. Times are in UTC with nine digits, so
-that everything before the content has a fixed width and whole chunks can be turned by one
-regular expression. Parts are passed on as they come; lines of any length need no memory.
+that everything before the content has a fixed width and lines need no parsing. Parts are passed
+on as they come; lines of any length need no memory.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 
 STREAMS = {b"stdout": 1, b"stderr": 2}
 _TIME_WIDTH = 29  # without the offset: 2026-01-02T03:04:05.123456789
 _STREAM_AT = 36
 _FLAG_AT = 43
 _CONTENT_AT = 45
-_PREFIX = re.compile(rb"(?m)^.{36}std(?:out|err) F ")
-_TIMED_PREFIX = re.compile(rb"(?m)^(.{29})\+00:00 std(?:out|err) F ")
-_PARTIAL = re.compile(rb"(?m)^.{36}std(?:out|err) P ")
-_OF_STDOUT = re.compile(rb"(?m)^.{36}stdout ")
-_OF_STDERR = re.compile(rb"(?m)^.{36}stderr ")
+_OUT, _ERR = b"stdout F ", b"stderr F "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +54,10 @@ def stamp_of(nanoseconds: int) -> bytes:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{rest:09d}".encode()
 
 
+def _stream_of(line: bytes) -> bytes:
+    return line[_STREAM_AT : _STREAM_AT + 6]
+
+
 def frame(stream: int, payload: bytes) -> bytes:
     """Frame as the Engine API multiplexes streams."""
     return struct.pack(">BxxxI", stream, len(payload)) + payload
@@ -86,36 +86,41 @@ class Renderer:
 
     def render(self, chunk: bytes) -> bytes:
         """Render records; the chunk ends with a newline."""
-        if self.since and chunk[:_TIME_WIDTH] >= self.since:
-            self.since = b""
-        last = chunk[chunk.rfind(b"\n", 0, -1) + 1 :]
-        if self.since and last[:_TIME_WIDTH] < self.since:
+        lines = chunk.split(b"\n")
+        lines.pop()
+        if self.since:
+            if lines[-1][:_TIME_WIDTH] < self.since:
+                return b""
+            if lines[0][:_TIME_WIDTH] >= self.since:
+                self.since = b""
+        is_past = bool(self.until) and lines[-1][:_TIME_WIDTH] > self.until
+        if not (self.details or self.since or self._inside or is_past):
+            kinds = {line[_STREAM_AT:_CONTENT_AT] for line in lines}
+            if kinds <= {_OUT, _ERR}:
+                return self._whole_lines(lines, is_mixed=len(kinds) > 1)
+        return b"".join(self._one_by_one(lines))
+
+    def _whole_lines(self, lines: list[bytes], *, is_mixed: bool) -> bytes:
+        """Render lines that have no parts; neighbours of one stream share a frame."""
+        if not is_mixed:
+            return self._run(lines)
+        runs = groupby(lines, key=_stream_of)
+        return b"".join([self._run(list(run)) for _, run in runs])
+
+    def _run(self, lines: list[bytes]) -> bytes:
+        stream = STREAMS[_stream_of(lines[0])]
+        if not (self.stdout if stream == 1 else self.stderr):
             return b""
-        is_plain = not (self.details or self.since or self._inside or _PARTIAL.search(chunk))
-        if is_plain and not (self.until and last[:_TIME_WIDTH] > self.until):
-            only = self._only_stream(chunk)
-            if only is not None:
-                return self._at_once(chunk, only)
-        return b"".join(self._one_by_one(chunk))
-
-    def _only_stream(self, chunk: bytes) -> int | None:
-        """Return the stream of all records, None if they are mixed."""
-        if not _OF_STDERR.search(chunk):
-            return 1
-        return None if _OF_STDOUT.search(chunk) else 2
-
-    def _wants(self, stream: int) -> bool:
-        return self.stdout if stream == 1 else self.stderr
-
-    def _at_once(self, chunk: bytes, stream: int) -> bytes:
-        if not self._wants(stream):
-            return b""
-        prefix, instead = (_TIMED_PREFIX, rb"\1Z ") if self.timestamps else (_PREFIX, b"")
-        payload = prefix.sub(instead, chunk)
+        if self.timestamps:
+            contents = [b"%bZ %b" % (line[:_TIME_WIDTH], line[_CONTENT_AT:]) for line in lines]
+        else:
+            contents = [line[_CONTENT_AT:] for line in lines]
+        contents.append(b"")
+        payload = b"\n".join(contents)
         return frame(stream, payload) if self.mux else payload
 
-    def _one_by_one(self, chunk: bytes) -> Iterator[bytes]:
-        for line in chunk.split(b"\n")[:-1]:
+    def _one_by_one(self, lines: list[bytes]) -> Iterator[bytes]:
+        for line in lines:
             record = parse(line)
             if record is None or record.time < self.since:
                 continue
@@ -127,7 +132,7 @@ class Renderer:
                 self._inside.add(record.stream)
             else:
                 self._inside.discard(record.stream)
-            if self._wants(record.stream):
+            if self.stdout if record.stream == 1 else self.stderr:
                 payload = self._payload(record, is_first=is_first)
                 yield frame(record.stream, payload) if self.mux else payload
 
