@@ -112,6 +112,50 @@ async def test_hijack_without_upgrade_is_a_200_raw_stream(
         assert await reader.readexactly(5) == b"early"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 4\r\n\r\nbody",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n",
+    ],
+)
+@on_uvloop
+async def test_the_body_of_a_request_that_upgrades_is_no_input(
+    body: bytes, scheme: str, certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        read = b""
+        more = True
+        while more:
+            message = await receive()
+            read += message["body"]
+            more = message["more_body"]
+        async with await hijack_of(scope)() as connection:
+            await connection.write(b"<" + read + b">" + await connection.read())
+
+    head = b"POST /exec/x/start HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+    async with _connected(app, scheme, certificates, tmp_path) as (reader, writer):
+        writer.write(head + body + b"early")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.read(-1) == b"<body>early"
+
+
+@on_uvloop
+async def test_requests_may_come_byte_by_byte(
+    certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    async with _connected(_echo, "tcp", certificates, tmp_path) as (reader, writer):
+        writer.transport.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )
+        for byte in UPGRADE.replace(b"Length: 0\r\n\r\n", b"Length: 2\r\n\r\n{}") + b"early":
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(5) == b"early"
+
+
 @pytest.mark.parametrize("plain", ["tcp", "unix"])
 @on_uvloop
 async def test_output_flows_after_the_clients_half_close(

@@ -67,6 +67,9 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._at_eof = False
         self._request_read = False
         self._body_left: int | None = None
+        self._tail = b""
+        self._body_parser: httptools.HttpRequestParser | None = None
+        self._upgrade_seen = False
         self._watch: HalfClosedWatch | None = None
         self._discard: asyncio.TimerHandle | None = None
 
@@ -93,8 +96,10 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """Cut so that the parser never sees bytes behind the request."""
         if self._body_left is None:
-            at = data.find(_HEAD_END)
-            end = len(data) if at < 0 else at + len(_HEAD_END)
+            tail = self._tail
+            at = (tail + data if tail else data).find(_HEAD_END)
+            end = len(data) if at < 0 else at + len(_HEAD_END) - len(tail)
+            self._tail = (tail + data)[-3:] if at < 0 else b""
         else:
             end = self._body_left
             self._body_left = max(0, self._body_left - len(data))
@@ -103,12 +108,11 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes) -> bool:
         """Feed the parser and tell whether the connection goes on as HTTP."""
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
+            (self._body_parser or self.parser).feed_data(data)
+        except httptools.HttpParserUpgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
                 return False
-            self._early += data[upgrade.args[0] :]
         except (httptools.HttpParserError, ValueError) as error:
             if self.transport.is_closing():
                 return False
@@ -129,9 +133,14 @@ class EngineHttpProtocol(HttpToolsProtocol):
             length = headers.get(b"content-length", b"0")
             self._body_left = int(length) if length.isdigit() else 0
         super().on_headers_complete()
+        if self.parser.should_upgrade() and self._body_left != 0:
+            self._body_parser = _body_parser(self, headers)
 
     def on_message_complete(self) -> None:
         """Keep what follows for later."""
+        if self._body_parser is not None and not self._upgrade_seen:
+            self._upgrade_seen = True  # httptools takes a request that upgrades to have no body
+            return
         self._request_read = True
         self._body_left = None
         super().on_message_complete()
@@ -153,7 +162,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self._discard = self.loop.call_later(_DISCARD_S, self.transport.close)
 
     def _next_request(self) -> None:
-        self._request_read = False
+        self._request_read = self._upgrade_seen = False
+        self._body_parser = None
         if self._early:
             data, self._early = bytes(self._early), bytearray()
             self.loop.call_soon(self._resume_with, data)
@@ -219,6 +229,24 @@ class EngineHttpProtocol(HttpToolsProtocol):
         connection = _Hijacked(self, bytes(self._early))
         self._early.clear()
         return connection
+
+
+class _BodyCallbacks:
+    """Hands the body of a request that upgrades to its connection."""
+
+    def __init__(self, http: EngineHttpProtocol) -> None:
+        self.on_body = http.on_body
+        self.on_message_complete = http.on_message_complete
+
+
+def _body_parser(
+    http: EngineHttpProtocol, headers: Mapping[bytes, bytes]
+) -> httptools.HttpRequestParser:
+    """Return a parser of the body alone."""
+    parser = httptools.HttpRequestParser(_BodyCallbacks(http))
+    lines = [b"POST / HTTP/1.1", *(name + b": " + value for name, value in headers.items())]
+    parser.feed_data(b"\r\n".join(lines) + _HEAD_END)
+    return parser
 
 
 _BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
