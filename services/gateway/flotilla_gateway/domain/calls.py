@@ -5,7 +5,7 @@ import contextlib
 
 from flotilla_bus import Bus
 from flotilla_bus.methods import A, Method, Q
-from flotilla_core.errors import DeadlineExceededError, UnavailableError
+from flotilla_core.errors import DeadlineExceededError
 from flotilla_gateway.domain.nodes import Nodes
 
 
@@ -36,18 +36,10 @@ class NodeCalls:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if call.done():
                 return call.result()
-            raise DeadlineExceededError(f"node {await self._name(node_id)}: {lost.result()}")
-        except UnavailableError as error:
-            raise UnavailableError(
-                f"node {await self._name(node_id)} is unreachable: {error.message}"
-            ) from error
+            raise DeadlineExceededError(f"node {self._nodes.name_of(node_id)}: {lost.result()}")
         finally:
             self._nodes.forget_lost(node_id, lost)
             if not call.done():
                 call.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await call
-
-    async def _name(self, node_id: str) -> str:
-        known = (await self._nodes.known()).get(node_id)
-        return known.name if known else node_id

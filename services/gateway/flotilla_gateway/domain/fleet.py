@@ -23,6 +23,7 @@ from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.pusher import NetworkPusher
 from flotilla_gateway.domain.sync import NodeSync
 from flotilla_gateway.domain.volumes import Volumes
+from flotilla_gateway.ingress.ingress import Ingress
 from flotilla_gateway.placement.choose import Strategy
 
 _SWEEP_EVERY_S = 60.0
@@ -74,6 +75,7 @@ async def opened_fleet(
     catalogue = Catalogue(database)
     fleet_id = await catalogue.nodes.fleet_id()
     nodes = Nodes(catalogue.nodes)
+    bus.name_of_node = nodes.name_of
     calls = NodeCalls(bus, nodes)
     pusher = NetworkPusher(bus, catalogue.networks, nodes)
     learning = Learning(catalogue, pusher)
@@ -102,6 +104,10 @@ async def opened_fleet(
             tasks.create_task(nodes.watch(), name="node watch"),
             tasks.create_task(_sweep(catalogue), name="catalogue sweep"),
         ]
+        if settings.ingress:
+            ingress = Ingress(catalogue.containers, nodes, settings.ingress_host)
+            learning.listeners.append(ingress.wake)
+            running.append(tasks.create_task(ingress.run(), name="ingress"))
         sync.serve(service)
         await service.ready()
         try:

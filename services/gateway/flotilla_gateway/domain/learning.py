@@ -14,7 +14,9 @@ class Learning:
     def __init__(self, catalogue: Catalogue, pusher: NetworkPusher) -> None:
         self._catalogue = catalogue
         self._pusher = pusher
-        self.listeners: list[Callable[[], None]] = []  # called after each change
+        self.listeners: list[
+            Callable[[bool], None]
+        ] = []  # told of all changes; True: of ports, too
 
     async def learned(self, node_id: str, record: ContainerRecord) -> None:
         """Take over a record that came with an answer."""
@@ -29,11 +31,12 @@ class Learning:
         """Take over changes, oldest first; returns the ids of those that must go from the node."""
         stray: list[str] = []
         networks: set[str] = set()
+        publishes = any(change.record is None or change.record.ports for change in changes)
         for change in {change.id: change for change in changes}.values():  # the newest of each
             outcome = await self._take(node_id, change, stray)
             if outcome.running_changed or outcome.removed:
                 networks.update(outcome.networks)
-        self._told(networks)
+        self._told(networks, publishes=publishes)
         return stray
 
     async def _take(self, node_id: str, change: ContainerChange, stray: list[str]) -> Outcome:
@@ -47,8 +50,8 @@ class Learning:
         """Tell the nodes of these networks that something has changed."""
         self._told(networks)
 
-    def _told(self, networks: Sequence[str] | set[str]) -> None:
+    def _told(self, networks: Sequence[str] | set[str], *, publishes: bool = True) -> None:
         if networks:
             self._pusher.touch(networks)
         for listener in self.listeners:
-            listener()
+            listener(publishes)

@@ -113,6 +113,11 @@ class Nodes:
         """Read nodes from the catalogue at the next use."""
         self._cached_at = 0.0
 
+    def name_of(self, node_id: str) -> str:
+        """Return a node's name, for messages; its id if it is not known."""
+        known = self._cache.get(node_id)
+        return known.name if known else node_id
+
     async def known(self) -> dict[str, KnownNode]:
         """Return the nodes by id; at most a second old where another gateway changed them."""
         if not self._cached_at or time.monotonic() - self._cached_at > 1.0:
