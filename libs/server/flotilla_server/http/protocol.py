@@ -201,6 +201,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle.response_started:
             raise RuntimeError("the response was started already")
+        while not (self._request_read or cycle.disconnected):
+            await cycle.receive()  # a body that nobody wanted is no input either
         if cycle.disconnected or self.transport.is_closing():
             raise ConnectionResetError("the client is gone")
         upgrade = self._get_upgrade()
