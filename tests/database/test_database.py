@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flotilla_core.errors import InvalidArgumentError, UnavailableError
 from flotilla_database import Database, migrated, opened
-from flotilla_testing.postgres import PostgresMissingError, postgres_server
 
 MIGRATION = '''"""Makes the table of things."""
 
@@ -43,15 +42,11 @@ def migrations(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path}/data/a.db"
-        return
-    try:
-        async with postgres_server() as found:
-            yield found
-    except PostgresMissingError as error:
-        pytest.skip(str(error))
+        return f"sqlite+aiosqlite:///{tmp_path}/data/a.db"
+    postgres: str = request.getfixturevalue("postgres_url")
+    return postgres
 
 
 @pytest.fixture

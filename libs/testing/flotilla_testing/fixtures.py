@@ -15,7 +15,7 @@ from docker import DockerClient
 
 from flotilla_testing import images
 from flotilla_testing.engines import Engine, Result
-from flotilla_testing.postgres import running_postgres
+from flotilla_testing.postgres import new_database, running_postgres
 from flotilla_testing.registries import Registry, running_registry
 from flotilla_testing.stacks import Stack, running_stack
 
@@ -141,7 +141,13 @@ def _remove_new(api: httpx.Client, before: dict[str, set[str]]) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """An empty PostgreSQL database of the session, as a URL for SQLAlchemy."""
-    with running_postgres() as url:
-        yield url
+def postgres_server() -> Iterator[Path]:
+    """A PostgreSQL server for the session; tests use `postgres_url`."""
+    with running_postgres() as folder:
+        yield folder
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Path) -> str:
+    """An empty PostgreSQL database, as a URL for SQLAlchemy."""
+    return new_database(postgres_server)

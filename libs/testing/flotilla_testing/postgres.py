@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,8 @@ _UNPRIVILEGED = ("postgres", "nobody")
 
 
 @contextmanager
-def running_postgres() -> Iterator[str]:
-    """Run a server with an empty database; yields its URL for SQLAlchemy."""
+def running_postgres() -> Iterator[Path]:
+    """Run a server; yields the folder of its socket."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="flt-test-pg-", dir="/tmp"))
     owner = _owner()
@@ -30,11 +31,19 @@ def running_postgres() -> Iterator[str]:
         control += ["-t", str(_START_TIMEOUT_S)]
         _run([*control, "-o", options, "start"], folder, owner)
         try:
-            yield f"postgresql+asyncpg://flotilla@/postgres?host={folder}"
+            yield folder
         finally:
             _run([*control, "-m", "immediate", "stop"], folder, owner)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def new_database(server: Path) -> str:
+    """Make an empty database on a running server; return its URL for SQLAlchemy."""
+    name = f"test{uuid.uuid4().hex}"
+    psql = [str(_programs() / "psql"), "-h", str(server), "-U", "flotilla", "-d", "postgres"]
+    _run([*psql, "-q", "-c", f"create database {name}"], server, None)
+    return f"postgresql+asyncpg://flotilla@/{name}?host={server}"
 
 
 def _programs() -> Path:
