@@ -4,7 +4,7 @@ from pydantic import Field
 
 from flotilla_bus.methods import Empty, Message, Method, StreamMethod
 from flotilla_engine.config import ContainerConfig
-from flotilla_engine.records import ImageRecord, Platform
+from flotilla_engine.records import ImageRecord
 
 SERVICE = "image-store"
 
@@ -203,9 +203,7 @@ TAG = Method(SERVICE, "images.tag", TagRequest, Empty, mutating=True)
 REMOVE = Method(SERVICE, "images.remove", RemoveRequest, RemoveAnswer, mutating=True)
 PRUNE = Method(SERVICE, "images.prune", PruneRequest, RemoveAnswer, mutating=True)
 USAGE = Method(SERVICE, "images.usage", Empty, UsageAnswer)
-PUT_MANIFEST = Method(
-    SERVICE, "images.put", PutManifestRequest, PutManifestAnswer, mutating=True
-)
+PUT_MANIFEST = Method(SERVICE, "images.put", PutManifestRequest, PutManifestAnswer, mutating=True)
 MANIFEST = Method(SERVICE, "images.manifest", ManifestRequest, ManifestAnswer)
 MISSING_BLOBS = Method(SERVICE, "blobs.missing", BlobsRequest, BlobsAnswer)
 
