@@ -30,6 +30,7 @@ from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox
 T = TypeVar("T")
 
 NODE = "n" * 25
+OTHER_NODE = "o" * 25
 HOST_ADDRESS = "10.99.0.1"
 OUTSIDE_ADDRESS = "10.99.0.2"
 DEADLINE_S = 30
@@ -132,6 +133,9 @@ class Node:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     joined: dict[str, tuple[Joining, Sandbox]] = field(default_factory=dict)
 
+    def next_id(self) -> str:
+        return f"{next(self.numbers):012x}".ljust(64, "c")
+
     async def run(
         self,
         name: str,
@@ -140,7 +144,7 @@ class Node:
         endpoints: list[EndpointRecord] | None = None,
         host_config: HostConfig | None = None,
     ) -> tuple[Place, Attachment, str]:
-        container_id = f"{next(self.numbers):064x}"
+        container_id = endpoints[0].container_id if endpoints else self.next_id()
         config = host_config or HostConfig()
         config.port_bindings = ports or {}
         joining = Joining(
@@ -153,11 +157,18 @@ class Node:
             endpoints=endpoints or [default_endpoint(container_id, name)],
         )
         sandbox = await self.networks.create_sandbox(container_id)
+        self.joined[container_id] = (joining, sandbox)
         attachment = await self.networks.attach(joining, sandbox)
         place = Place(sandbox.key)
         self.places.append(place)
-        self.joined[container_id] = (joining, sandbox)
         return place, attachment, container_id
+
+    async def close(self) -> None:
+        for place in self.places:
+            place.close()
+        for container_id in self.joined:
+            await self.networks.detach(container_id)
+        await self.networks.close()
 
     def network_state(
         self,
@@ -288,8 +299,21 @@ async def node(host: tuple[Place, Place], tmp_path: Path) -> AsyncIterator[Node]
     try:
         yield made
     finally:
-        for place in made.places:
-            place.close()
-        for container_id in made.joined:
-            await made.networks.detach(container_id)
-        await made.networks.close()
+        await made.close()
+
+
+@pytest_asyncio.fixture
+async def other_node(host: tuple[Place, Place], tmp_path: Path) -> AsyncIterator[Node]:
+    """A second node: the neighbour outside."""
+    here, outside = host
+    networks = NodeNetworks(
+        tmp_path / "network2", tmp_path / "run2", node_id=OTHER_NODE, address=OUTSIDE_ADDRESS
+    )
+    with main_thread_inside(outside.path):
+        await networks.start([])
+    made = Node(networks, outside, here)
+    made.numbers = itertools.count(1000)
+    try:
+        yield made
+    finally:
+        await made.close()

@@ -117,6 +117,7 @@ class NodeNetworks:
             self._repairing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._repairing
+            self._repairing = None
             await self._dns.close()
             self._ledger.close()
             await self._thread.run(self._host.close)
