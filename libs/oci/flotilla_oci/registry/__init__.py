@@ -1,0 +1,1 @@
+"""A client of registries: the OCI distribution specification and Docker's token authentication."""
