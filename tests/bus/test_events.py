@@ -1,12 +1,13 @@
 """Tests of flotilla_bus.events, jetstream and spool on a real nats-server."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
 
 from flotilla_bus import Bus, connected
-from flotilla_bus.events import create_stream, event_publisher, events_since
+from flotilla_bus.events import create_stream, event_publisher, events_since, kept_stream
 from flotilla_bus.spool import Spool
 from flotilla_core.errors import DeadlineExceededError
 from flotilla_engine.events import EventMessage
@@ -91,6 +92,26 @@ async def test_events_of_a_dead_process_are_sent_by_the_next(
             await publisher.flush(60)
     assert await stored(caller) == ["e1", "e2"]
     assert [path.stat().st_size for path in folder.iterdir()] == [0]
+
+
+async def test_stream_is_made_again_when_its_store_is_lost(
+    nats: NatsServer, caller: Bus, server: Bus, tmp_path: Path
+) -> None:
+    async with (
+        kept_stream(caller),
+        event_publisher(server, tmp_path / "spool") as publisher,
+    ):
+        publisher.publish(event(1))
+        await publisher.flush(60)
+        async with events_since(caller, 0) as events:
+            assert (await anext(events)).event.action == "e1"
+            await nats.kill()
+            shutil.rmtree(tmp_path / "nats" / "jetstream")
+            await nats.start()
+            publisher.publish(event(2))
+            await publisher.flush(60)
+            async with asyncio.timeout(60):
+                assert (await anext(events)).event.action == "e2"
 
 
 async def test_same_message_is_stored_once(caller: Bus, server: Bus, tmp_path: Path) -> None:

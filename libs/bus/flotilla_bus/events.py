@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from flotilla_bus import jetstream
 from flotilla_bus.bus import Bus
 from flotilla_bus.spool import Spool
-from flotilla_core.errors import DeadlineExceededError, FlotillaError
+from flotilla_core.errors import DeadlineExceededError, FlotillaError, UnavailableError
 from flotilla_engine.events import EventMessage
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,40 @@ async def create_stream(bus: Bus, *, replicas: int = 1, timeout_s: float = 30) -
         "num_replicas": replicas,
     }
     await jetstream.ensure_stream(bus, STREAM, config, timeout_s=timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def kept_stream(bus: Bus, *, replicas: int = 1) -> AsyncIterator[None]:
+    """See to it that the stream exists for the length of the block, whatever becomes of NATS.
+
+    Events are spooled by their publishers for as long as it does not.
+    """
+    wanted = asyncio.Event()
+    wanted.set()
+
+    async def want() -> None:
+        wanted.set()
+
+    async def keep() -> None:
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            try:
+                await create_stream(bus, replicas=replicas)
+            except FlotillaError as error:
+                log.warning("the events' stream is not there yet: %s", error)
+                await asyncio.sleep(_RETRY_S)
+                wanted.set()
+
+    bus.connection.revivals.append(want)
+    keeping = asyncio.create_task(keep(), name="events' stream")
+    try:
+        yield
+    finally:
+        bus.connection.revivals.remove(want)
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
 
 
 class EventPublisher:
@@ -151,13 +185,21 @@ class _Acks:
     def __init__(self, bus: Bus, count: int) -> None:
         self._mailbox = bus.mailbox
         self._missing = count
+        self._revivals = bus.connection.revivals
+        self._revivals.append(self._on_revival)
         self.all: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.inbox = self._mailbox.claim(self._on_ack)
 
     def release(self) -> None:
         """Give the inbox back."""
         self._mailbox.release(self.inbox)
+        self._revivals.remove(self._on_revival)
         self.all.cancel()
+
+    async def _on_revival(self) -> None:
+        """Wait no longer: what was on its way may be lost."""
+        if not self.all.done():
+            self.all.set_exception(UnavailableError("the connection was lost"))
 
     async def _on_ack(self, message: Msg) -> None:
         if self.all.done():

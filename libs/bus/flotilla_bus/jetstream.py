@@ -83,7 +83,7 @@ async def opened_reader(bus: Bus, stream: str, *, since_ns: int | None) -> Reade
         FlotillaError: If JetStream does not answer.
     """
     info = await ask(bus, f"STREAM.INFO.{stream}")
-    reader = Reader(bus, stream, int(info["state"]["last_seq"]), since_ns)
+    reader = Reader(bus, stream, info, since_ns)
     await reader.consume()
     return reader
 
@@ -95,8 +95,10 @@ class Reader:
     the last message whenever something is missing.
     """
 
-    def __init__(self, bus: Bus, stream: str, last_stored: int, since_ns: int | None) -> None:
+    def __init__(self, bus: Bus, stream: str, info: dict[str, Any], since_ns: int | None) -> None:
         """Begin at a time, or behind the last message that is stored now."""
+        last_stored = int(info["state"]["last_seq"])
+        self._created = info["created"]
         self._bus = bus
         self._stream = stream
         self._last_stored = last_stored
@@ -122,11 +124,11 @@ class Reader:
 
     async def consume(self) -> None:
         """Make a consumer that begins behind what was read."""
-        if self._last_read:
-            info = await ask(self._bus, f"STREAM.INFO.{self._stream}")
-            if int(info["state"]["last_seq"]) < self._last_read:
-                log.warning("the events' stream %s has begun anew", self._stream)
-                self._last_read = 0
+        info = await ask(self._bus, f"STREAM.INFO.{self._stream}")
+        if info["created"] != self._created:
+            log.warning("the stream %s has begun anew", self._stream)
+            self._created = info["created"]
+            self._last_read = self._last_stored = 0
         config: dict[str, object] = {
             "ack_policy": "none",
             "replay_policy": "instant",

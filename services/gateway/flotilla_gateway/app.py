@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from flotilla_bus import Bus, Credentials, connected
-from flotilla_bus.events import EventPublisher, create_stream, event_publisher
+from flotilla_bus.events import EventPublisher, event_publisher, kept_stream
 from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_database import Database, opened
 from flotilla_engine.events import EventMessage
@@ -63,7 +63,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 direct_advertise=settings.direct_advertise,
             )
         )
-        await create_stream(bus)
+        await stack.enter_async_context(kept_stream(bus))
         database = await stack.enter_async_context(opened(_database_url(settings)))
         publisher = await stack.enter_async_context(
             event_publisher(bus, settings.data_dir / "events")
