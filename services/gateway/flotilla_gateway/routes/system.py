@@ -34,6 +34,8 @@ from flotilla_gateway.version import ENGINE_VERSION, FLOTILLA_VERSION, GO_VERSIO
 router = APIRouter(tags=["System"])
 
 _NS = 1_000_000_000
+_LATE_S = 0.5
+"""How long events may be on their way to us."""
 _PING_HEADERS = {
     "Builder-Version": "1",
     "Swarm": "inactive",
@@ -99,7 +101,7 @@ async def events(request: Request, bus: BusDep, view: ViewDep) -> Response:
     if since_ns is None and not live:
         since_ns = 0
     source = await resources.enter_async_context(events_since(bus, since_ns, live=live))
-    lines = _lines(source, filters, view, until_ns)
+    lines = _lines(source, filters, view, until_ns, live=live)
     return GeneratedBody(lines, JSON, resources=resources)
 
 
@@ -114,12 +116,19 @@ def _moment(query: Query, name: str) -> int | None:
 
 
 async def _lines(
-    source: AsyncIterator[StoredEvent], filters: Filters, view: View, until_ns: int | None
+    source: AsyncIterator[StoredEvent],
+    filters: Filters,
+    view: View,
+    until_ns: int | None,
+    *,
+    live: bool,
 ) -> AsyncIterator[bytes]:
     """Give the events that pass, each as a line, up to the moment."""
     iterator = aiter(source)
     while True:
-        left_s = None if until_ns is None else max(0.0, (until_ns - unix_ns(now())) / _NS + 0.05)
+        left_s = None
+        if live and until_ns is not None:
+            left_s = max(_LATE_S, (until_ns - unix_ns(now())) / _NS)
         try:
             async with asyncio.timeout(left_s):
                 event = (await anext(iterator)).event
