@@ -274,6 +274,9 @@ def host(tmp_path: Path) -> Iterator[tuple[Place, Place]]:
 
 def _join(outer: Path) -> None:
     descriptor = namespaces.opened(outer)
+    has_ipv6 = ("net/ipv6/conf/default/disable_ipv6", "0")
+    namespaces.write_sysctl(*has_ipv6)
+    call_inside(descriptor, lambda: namespaces.write_sysctl(*has_ipv6))
     try:
         with RouteSocket() as route, RouteSocket(descriptor) as there:
             route.add_link("up0", VethKind("eth0", descriptor))

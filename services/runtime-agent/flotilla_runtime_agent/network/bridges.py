@@ -5,6 +5,7 @@ Everything here blocks briefly and belongs to the one thread that changes the ho
 
 import hashlib
 import ipaddress
+import socket
 from dataclasses import dataclass, field
 
 from flotilla_runtime_agent.network.firewall import Firewall, bridge_elements
@@ -88,7 +89,7 @@ class Bridges:
     def ensure(self, spec: BridgeSpec) -> None:
         """Have the bridge, and its elements in the firewall."""
         known = self._specs.get(spec.name)
-        if known == spec and self._route.find_link(spec.name) is not None:
+        if known == spec and _exists(spec.name):
             return
         self.prepare(spec)
         if known is not None:
@@ -112,12 +113,12 @@ class Bridges:
             plug.interface,
             namespace_fd,
             plug.mac_address,
-            master=self._route.link(bridge).index,
+            master=_index(bridge),
         )
         if not self._route.add_link(plug.host_interface, kind, mtu=plug.mtu):
             self._route.delete_link(plug.host_interface)
             self._route.add_link(plug.host_interface, kind, mtu=plug.mtu)
-        index = self._route.link(plug.host_interface).index
+        index = _index(plug.host_interface)
         self._route.set_bridge_port(index, hairpin=True, isolated=plug.isolated)
         # Nothing may go to the port of a sandbox that had the address before and is dying.
         self._route.set_forwarding(index, plug.mac_address)
@@ -150,26 +151,26 @@ def configure(plug: Plug, namespace_fd: int) -> None:
     """Set sysctls and addresses of a container's interface, and bring it up."""
     has_ipv6 = any(address.version == 6 for address in plug.addresses)
     with inside(namespace_fd):
-        write_sysctl(f"net/ipv6/conf/{plug.interface}/disable_ipv6", "0" if has_ipv6 else "1")
+        if has_ipv6:  # namespaces begin without
+            write_sysctl(f"net/ipv6/conf/{plug.interface}/disable_ipv6", "0")
         for name, value in plug.sysctls.items():
             write_sysctl(name, value)
         with RouteSocket() as route:
-            link = route.link(plug.interface)
+            index = _index(plug.interface)
             for address in plug.addresses:
-                route.add_address(link.index, address)
-            route.change_link(link.index, up=True)
+                route.add_address(index, address)
+            route.change_link(index, up=True)
 
 
 def set_default_routes(gateways: dict[int, tuple[str, Address] | None], namespace_fd: int) -> None:
     """Set the default route of each IP version, by interface and gateway; None takes it away."""
-    with RouteSocket(namespace_fd) as route:
+    with inside(namespace_fd), RouteSocket() as route:
         for version, way in gateways.items():
             if way is None:
                 route.delete_route(None, version=version)
             else:
                 interface, gateway = way
-                index = route.link(interface).index
-                route.add_route(None, gateway=gateway, interface=index, version=version)
+                route.add_route(None, gateway=gateway, interface=_index(interface), version=version)
 
 
 def remove_interface(name: str, namespace_fd: int) -> None:
@@ -182,6 +183,18 @@ def host_networks(route: RouteSocket) -> list[ipaddress.IPv4Network | ipaddress.
     """Return what the host's routes and addresses cover, but for the default route."""
     found = [entry.destination for entry in route.routes() if entry.destination is not None]
     return found + [address.network for _, address in route.addresses()]
+
+
+def _index(name: str) -> int:
+    """Return an interface's index in this thread's namespace, without the kernel's big lock."""
+    return socket.if_nametoindex(name)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return bool(_index(name))
+    except OSError:
+        return False
 
 
 def _mac_of(spec: BridgeSpec) -> str:

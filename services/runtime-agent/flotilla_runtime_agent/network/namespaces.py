@@ -29,6 +29,8 @@ def create(path: Path) -> None:
             _mount_bind(own, path)
             with RouteSocket() as route:
                 route.change_link(_LOOPBACK, up=True)
+            # Interfaces that come later have IPv6 only where their network has it.
+            write_sysctl("net/ipv6/conf/default/disable_ipv6", "1")
         finally:
             set_namespace(home)
     finally:

@@ -108,6 +108,7 @@ class NodeNetworks:
             else:
                 await self._thread.run(partial(namespaces.remove, Path(record.key)))
                 self._store.remove(record.container_id)
+        await self._thread.run(self._sweep_namespaces)
         await self._restore()
         self._repairing = asyncio.create_task(self._repair_firewall())
 
@@ -133,7 +134,6 @@ class NodeNetworks:
                 sandbox_id=sandbox_id,
                 key=str(self._namespaces / sandbox_id[:12]),
             )
-            self._store.write(record)
             self._sandboxes[container_id] = record
         await self._thread.run(lambda: namespaces.create(Path(record.key)))
         return Sandbox(record.sandbox_id, Path(record.key))
@@ -450,6 +450,13 @@ class NodeNetworks:
                 await self.repair()
             except OSError as error:
                 _LOG.warning("the firewall could not be checked: %s", error)
+
+    def _sweep_namespaces(self) -> None:
+        """Remove namespaces that an agent left which died before it wrote them down."""
+        known = {record.key for record in self._sandboxes.values()}
+        for path in self._namespaces.glob("*"):
+            if str(path) not in known:
+                namespaces.remove(path)
 
     def _record(self, container_id: str) -> SandboxRecord:
         try:
