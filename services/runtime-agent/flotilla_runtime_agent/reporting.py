@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from time import time_ns
 
@@ -107,6 +108,7 @@ class Membership:
         self._volumes = volumes
         self._reports = reports
         self._token = token
+        self._session = secrets.token_hex(8)
         self._heartbeat_s = heartbeat_s
         self._joined = joined
         self._must_join = asyncio.Event()
@@ -130,6 +132,7 @@ class Membership:
             containers=self._containers.inventory(),
             volumes=await self._volumes.list(),
             token=self._token,
+            session=self._session,
         )
         answer = await self._bus.call(gateway.JOIN, request, timeout_s=_CALL_S)
         for container_id in answer.stray:

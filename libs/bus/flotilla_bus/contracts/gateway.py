@@ -19,13 +19,15 @@ class JoinRequest(Message):
     """A node comes (again): who it is, and all its containers and volumes.
 
     ``containers`` is the whole inventory: what the catalogue lists for this node and is not
-    here does not exist.
+    here does not exist. ``session`` is new with each start of the agent: the calls to an earlier
+    one have no answer any more.
     """
 
     info: NodeInfo
     containers: list[ContainerChange]
     volumes: list[VolumeRecord] = Field(default_factory=list)
     token: str = ""
+    session: str = ""
 
 
 class JoinAnswer(Message):

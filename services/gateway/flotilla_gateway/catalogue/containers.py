@@ -175,6 +175,15 @@ class Containers:
             return True
         return False
 
+    async def not_buried(self, container_ids: Collection[str], since: float) -> list[str]:
+        """Return those of the containers that were not removed since then (epoch seconds)."""
+        query = select(TombstoneRow.container_id).where(
+            TombstoneRow.container_id.in_(container_ids), TombstoneRow.removed_at >= since
+        )
+        async with self._database.reading() as connection:
+            buried = set(await connection.scalars(query))
+        return [one for one in container_ids if one not in buried]
+
     async def find(self, reference: str) -> Entry:
         """Return the container of that id, name or unique id prefix.
 

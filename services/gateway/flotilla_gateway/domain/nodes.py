@@ -54,15 +54,18 @@ class Nodes:
         self._written: dict[str, float] = {}
         self._cache: dict[str, KnownNode] = {}
         self._lost: dict[str, set[asyncio.Future[str]]] = {}
+        self._sessions: dict[str, str] = {}
         self._started = time.monotonic()
         self._cached_at = 0.0
 
-    async def joined(self, info: NodeInfo) -> None:
-        """Take in a node, or its newest word on itself."""
+    async def joined(self, info: NodeInfo, session: str = "") -> None:
+        """Take in a node, or its newest word on itself; a new session ends calls to the old."""
         node = await self.table.join(info)
         self._heard[node.id] = time.monotonic()
         self.forget_cached()
-        self._lose(node.id, "its agent was restarted")
+        if self._sessions.get(node.id, session) != session:
+            self._lose(node.id, "its agent was restarted")
+        self._sessions[node.id] = session
 
     def heard(self, node_id: str) -> bool:
         """Note a sign of life; True if it should be written, too."""

@@ -61,7 +61,7 @@ class NodeSync:
             raise PermissionDeniedError(f"node {speaker} may not join as {node.id}")
         if self._require_token and speaker not in await self._nodes.known():
             await self._catalogue.nodes.check_token(request.token)
-        await self._nodes.joined(request.info)
+        await self._nodes.joined(request.info, request.session)
         stray = await self._learning.changed(speaker, request.containers)
         await self._drop_unknown(speaker, {change.id for change in request.containers})
         gone_volumes = await self._compare_volumes(request)
@@ -109,6 +109,8 @@ class NodeSync:
             await self._catalogue.volumes.note(volume.model_copy(update={"node_id": speaker}))
         for name in request.removed_volumes:
             await self._catalogue.volumes.forget(name, speaker)
+        if stray:
+            stray = await self._catalogue.containers.not_buried(stray, time.time() - _YOUNG_S)
         return gateway.SyncAnswer(rejoin=bool(stray))
 
     async def list_nodes(self, request: Empty) -> gateway.NodesAnswer:
