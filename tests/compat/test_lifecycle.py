@@ -40,12 +40,14 @@ def test_events_come_in_dockerds_order(api: httpx.Client, docker: Docker) -> Non
     eventually(lambda: docker("logs", "story2").stdout.count("ready") == 3)
     docker("stop", "story2").checked()
     docker("rm", "story2").checked()
-    assert actions(api, "story", "destroy") == [
+    seen = actions(api, "story", "destroy")
+    assert seen.count("stop") == 2  # dockerd sends it before or after the end of the process
+    assert [action.rstrip() for action in seen if action != "stop"] == [
         "create", "start", "pause", "unpause",
-        "kill", "die", "stop", "start", "restart",
+        "kill", "die", "start", "restart",
         "kill", "die", "rename", "start",
         "exec_create: true", "exec_start: true", "exec_die",
-        "kill", "die", "stop", "destroy",
+        "kill", "die", "destroy",
     ]  # fmt: skip
 
 
@@ -107,7 +109,7 @@ def test_verbs_that_need_a_running_container(api: httpx.Client, verb: str, text:
         ("GET", "json"), ("POST", "start"), ("POST", "stop"), ("POST", "kill"), ("GET", "top"),
         ("POST", "wait"), ("GET", "logs?stdout=1"), ("POST", "rename?name=xx"), ("GET", "changes"),
         ("GET", "export"), ("GET", "stats?stream=0"), ("POST", "pause"), ("POST", "unpause"),
-        ("POST", "restart"), ("POST", "resize?h=1&w=1"), ("GET", "archive?path=/"), ("DELETE", ""),
+        ("POST", "restart"), ("POST", "resize?h=1&w=1"), ("GET", "archive?path=/x"), ("DELETE", ""),
         ("POST", "attach?stream=1&stdout=1"),
     ],
 )  # fmt: skip
