@@ -239,3 +239,23 @@ async def test_network_spans_hosts_without_flooding(node: Node, other_node: Node
     moved, _ = await join(node, state, "api", "172.30.0.3/24")
     moved.serve(b"moved", 80)
     assert await asyncio.to_thread(web.fetch, "172.30.0.3", 80) == b"moved 172.30.0.2"
+
+
+async def test_container_may_be_a_name_server_itself(node: Node) -> None:
+    state = node.network_state("shop", "172.30.0.0/24")
+    web, _ = await join(node, state, "web", "172.30.0.2/24")
+    web.serve_udp(53)
+    web.serve(b"mine", 53)
+    assert await asyncio.to_thread(ask, web, "web") == (0, ["172.30.0.2"])
+    assert await asyncio.to_thread(lambda: ask(web, "web", tcp=True)) == (0, ["172.30.0.2"])
+
+
+async def test_ipv6_network(node: Node) -> None:
+    state = node.network_state("six", "fd30::/64")
+    web, _ = await join(node, state, "web", "fd30::2/64")
+    api, _ = await join(node, state, "api", "fd30::3/64")
+    web.serve(b"web", 80, address="::")
+    assert await asyncio.to_thread(ask, api, "web", AAAA) == (0, ["fd30::2"])
+    assert await asyncio.to_thread(api.fetch, "fd30::2", 80) == b"web fd30::3"
+    node.outside.serve(b"out", 80, address="::")
+    assert await asyncio.to_thread(api.fetch, "fd99::2", 80) == b"out fd99::1"

@@ -14,8 +14,8 @@ from flotilla_runtime_agent.network.netlink.nftables import (
     ElementSocket,
     Network,
     Protocol,
-    load_rules,
 )
+from flotilla_runtime_agent.network.netlink.rules import load_rules
 
 _LOG = logging.getLogger(__name__)
 

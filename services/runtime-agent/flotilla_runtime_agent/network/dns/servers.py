@@ -15,6 +15,7 @@ from flotilla_runtime_agent.network.dns.forward import forward
 from flotilla_runtime_agent.network.dns.names import Address, Names
 from flotilla_runtime_agent.network.host import KernelThread
 from flotilla_runtime_agent.network.hosts import parsed_link
+from flotilla_runtime_agent.network.netlink.rules import load_rules
 from flotilla_runtime_agent.network.netlink.sockets import call_inside
 from flotilla_runtime_agent.network.resolv import EMBEDDED
 from flotilla_runtime_agent.network.sandboxes import SandboxRecord
@@ -23,6 +24,18 @@ _LOG = logging.getLogger(__name__)
 
 _CONCURRENT = 1024  # queries forwarded at once by one server, as dockerd's
 _IDLE_S = 30
+
+_RULES = """
+add table ip flotilla_dns
+delete table ip flotilla_dns
+table ip flotilla_dns {{
+    chain output {{
+        type nat hook output priority -100; policy accept;
+        ip daddr {address} udp dport 53 dnat to {address}:{udp}
+        ip daddr {address} tcp dport 53 dnat to {address}:{tcp}
+    }}
+}}
+"""
 
 
 class DnsServers:
@@ -180,13 +193,22 @@ def _inside(namespace: Path, family: int, kind: int) -> socket.socket:
 
 
 def _bound_sockets(namespace: Path) -> tuple[socket.socket, socket.socket]:
+    """Return sockets at any port, to which port 53 leads.
+
+    Port 53 itself stays free, as with dockerd: the container may be a name server.
+    """
     udp = _inside(namespace, socket.AF_INET, socket.SOCK_DGRAM)
     tcp = _inside(namespace, socket.AF_INET, socket.SOCK_STREAM)
     try:
-        udp.bind((EMBEDDED, 53))
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tcp.bind((EMBEDDED, 53))
+        udp.bind((EMBEDDED, 0))
+        tcp.bind((EMBEDDED, 0))
         tcp.listen(64)
+        rules = _RULES.format(address=EMBEDDED, udp=udp.getsockname()[1], tcp=tcp.getsockname()[1])
+        descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            call_inside(descriptor, lambda: load_rules(rules))
+        finally:
+            os.close(descriptor)
     except OSError:
         udp.close()
         tcp.close()

@@ -1,4 +1,4 @@
-"""nf_tables: elements of sets and maps by raw nfnetlink; rule sets are text for ``nft``.
+"""nf_tables: elements of sets and maps by raw nfnetlink; rules are text (``rules``).
 
 One element costs microseconds, however many there are. Source:
 ``include/uapi/linux/netfilter/nf_tables.h``, ``nfnetlink.h``.
@@ -8,7 +8,6 @@ import errno
 import ipaddress
 import socket
 import struct
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -137,19 +136,6 @@ class ElementSocket:
                 _LIST_ELEMENTS, *(element.message(with_data=with_data) for element in elements)
             )
         )
-
-
-def load_rules(script: str) -> None:
-    """Give nft a script, which takes effect whole or not at all.
-
-    Raises:
-        OSError: With nft's own words.
-    """
-    done = subprocess.run(
-        ["nft", "-f", "-"], input=script, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise OSError(errno.EINVAL, f"nft: {done.stderr.strip()}")
 
 
 def _header(resource: int) -> bytes:
