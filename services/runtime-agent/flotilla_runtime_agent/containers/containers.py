@@ -27,6 +27,7 @@ from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.store import Stored
 from flotilla_runtime_agent.logs import drivers
+from flotilla_runtime_agent.logs.shipping.drivers import check_shipping
 from flotilla_runtime_agent.ports import Joining, Sandbox
 from flotilla_runtime_agent.runtime import conmon, oci
 from flotilla_runtime_agent.runtime.processes import ProcessRef
@@ -139,7 +140,7 @@ class Containers:
         """Refuse what this host cannot do, before anything is made."""
         self._host.runtime(host.runtime)
         drivers.check(host.log_config)
-        drivers.extra_attributes(host.log_config, config)
+        check_shipping(host.log_config, drivers.extra_attributes(host.log_config, config))
         check_security_options(host.security_opt)
         capabilities.of_container(host.cap_add, host.cap_drop, privileged=host.privileged)
         for rule in host.device_cgroup_rules:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from flotilla_core.errors import NotImplementedYetError
 from flotilla_runtime_agent.logs import drivers, reader
 from flotilla_runtime_agent.logs.files import LogFiles
 from flotilla_runtime_agent.logs.records import Renderer
+from flotilla_runtime_agent.logs.shipping.drivers import driver_of
+from flotilla_runtime_agent.logs.shipping.message import Origin
+from flotilla_runtime_agent.logs.shipping.shipper import Shipper
 from flotilla_runtime_agent.runtime import conmon
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class LogKeeper:
         self._rotating: asyncio.Task[None] | None = None
         self._grown = asyncio.Event()
         self._watch: int | None = None
+        self._shipping: asyncio.Task[None] | None = None
         self._followers: set[reader.Growth] = set()
 
     @property
@@ -51,6 +55,51 @@ class LogKeeper:
             self._watch_growth()
             name = f"rotate {self._container.id[:12]}"
             self._rotating = self._container.host.background.start(self._rotate(), name)
+
+        if config.type in drivers.SHIPPED:
+            growth = reader.Growth(
+                self._container.host.inotify, lambda: not self._container.is_live
+            )
+            self._followers.add(growth)
+            name = f"ship {self._container.id[:12]}"
+            self._container.host.background.start(self._ship(growth), name)
+
+    async def _ship(self, growth: reader.Growth) -> None:
+        before = self._shipping
+        if before is not None and not before.done():
+            await asyncio.wait([before])  # what an earlier run has written goes first
+        self._shipping = asyncio.current_task()
+        config = self._container.record.host_config.log_config
+        try:
+            await Shipper(self.files, driver_of(config, self.origin())).run(growth)
+        finally:
+            self._followers.discard(growth)
+
+    def origin(self) -> Origin:
+        """Return what shipped lines say of their container."""
+        record = self._container.record
+        config = record.host_config.log_config
+        return Origin(
+            container_id=record.id,
+            container_name=f"/{record.name}",
+            image_id=record.image_id,
+            image_name=record.image,
+            command=" ".join([record.path, *record.args]),
+            created=record.created.isoformat(),
+            tag=self._tag(),
+            extra=drivers.extra_attributes(config, record.config),
+        )
+
+    def _tag(self) -> str:
+        record = self._container.record
+        return drivers.tag_of(
+            record.host_config.log_config.config.get("tag", ""),
+            container_id=record.id,
+            name=record.name,
+            image=record.image,
+            image_id=record.image_id,
+            command=[record.path, *record.args],
+        )
 
     def _watch_growth(self) -> None:
         self._unwatch()
@@ -91,14 +140,7 @@ class LogKeeper:
         config = record.host_config.log_config
         attributes = drivers.extra_attributes(config, record.config)
         if config.config.get("tag"):
-            attributes["tag"] = drivers.tag_of(
-                config.config["tag"],
-                container_id=record.id,
-                name=record.name,
-                image=record.image,
-                image_id=record.image_id,
-                command=[record.path, *record.args],
-            )
+            attributes["tag"] = self._tag()
         return drivers.details(attributes)
 
     def check_readable(self) -> None:
@@ -115,7 +157,7 @@ class LogKeeper:
         tail: int = -1,
         follow: bool = False,
         until_s: float | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the log; a follower goes on until the run ends.
 
         Raises:
@@ -129,10 +171,10 @@ class LogKeeper:
             )
             self._followers.add(growth)
         try:
-            async for data in reader.read(
-                self.files, renderer, tail=tail, growth=growth, until_s=until_s
-            ):
-                yield data
+            lines = reader.read(self.files, renderer, tail=tail, growth=growth, until_s=until_s)
+            async with aclosing(lines):
+                async for data in lines:
+                    yield data
         finally:
             if growth is not None:
                 self._followers.discard(growth)

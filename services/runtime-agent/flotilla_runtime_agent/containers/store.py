@@ -52,8 +52,6 @@ class Stored(BaseModel):
     run: StoredRun | None = None
     is_removing: bool = False
     backoff_ms: int = 0
-    shipped_segment: int = 0  # how far a shipping log driver has come
-    shipped_offset: int = 0
 
 
 class Store:

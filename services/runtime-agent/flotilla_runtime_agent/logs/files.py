@@ -60,6 +60,10 @@ class LogFiles:
             age += 1
         return self._newest - age
 
+    def location(self, segment: int) -> Path | None:
+        """Return a segment's file, None if it is gone."""
+        return self.path if segment == self._newest else self._old(self._newest - segment)
+
     def open(self, segment: int) -> IO[bytes] | None:
         """Open a segment for reading, unpacked; None if it is not there (any more)."""
         if segment == self._newest:

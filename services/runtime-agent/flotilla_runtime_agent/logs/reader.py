@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -74,7 +74,7 @@ async def read(
     tail: int = -1,
     growth: Growth | None = None,
     until_s: float | None = None,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield what a client gets. With ``growth`` it goes on as the log grows.
 
     Args:
@@ -85,12 +85,13 @@ async def read(
         until_s: When a follower stops, as seconds since the epoch.
     """
     position = await asyncio.to_thread(tail_position, files, tail)
-    async for chunk in chunks(files, position, growth=growth, until_s=until_s):
-        rendered = await asyncio.to_thread(renderer.render, chunk[1])
-        if rendered:
-            yield rendered
-        if renderer.is_past:
-            return
+    async with aclosing(chunks(files, position, growth=growth, until_s=until_s)) as log:
+        async for _, chunk in log:
+            rendered = await asyncio.to_thread(renderer.render, chunk)
+            if rendered:
+                yield rendered
+            if renderer.is_past:
+                return
 
 
 async def chunks(
@@ -99,7 +100,7 @@ async def chunks(
     *,
     growth: Growth | None = None,
     until_s: float | None = None,
-) -> AsyncIterator[tuple[Position, bytes]]:
+) -> AsyncGenerator[tuple[Position, bytes], None]:
     """Yield whole records in large chunks, each with the position after it."""
     segment = max(position.segment, files.oldest)
     offset = position.offset if segment == position.segment else 0

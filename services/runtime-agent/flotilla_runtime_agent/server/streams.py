@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 from flotilla_bus import Accept, Empty, Service, Stream
 from flotilla_bus.contracts import agent
@@ -95,8 +96,9 @@ class Streams:
         self, container: Container, stream: Stream, request: agent.AttachRequest, *, mux: bool
     ) -> None:
         renderer = Renderer(mux=mux, stdout=request.stdout, stderr=request.stderr)
-        async for data in container.logs.read(renderer):
-            await stream.write(data)
+        async with aclosing(container.logs.read(renderer)) as log:
+            async for data in log:
+                await stream.write(data)
 
     async def logs(self, request: agent.LogsRequest, accept: Accept[agent.StreamAnswer]) -> None:
         """``container.logs``."""
@@ -114,10 +116,12 @@ class Streams:
         )
         stream = await accept(agent.StreamAnswer(tty=tty))
         until_s = request.until_ns / 1e9 if request.until_ns > 0 else None
-        async for data in container.logs.read(
+        lines = container.logs.read(
             renderer, tail=request.tail, follow=request.follow, until_s=until_s
-        ):
-            await stream.write(data)
+        )
+        async with aclosing(lines):
+            async for data in lines:
+                await stream.write(data)
 
     async def exec_create(self, request: agent.ExecCreateRequest) -> agent.ExecAnswer:
         """``exec.create``."""

@@ -1,0 +1,1 @@
+"""Log drivers that send messages elsewhere: syslog, gelf, fluentd, journald."""
