@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 
 from flotilla_bus import Bus, Empty, Service, connected
 from flotilla_bus.contracts import agent, gateway, images
@@ -34,13 +33,6 @@ from flotilla_gateway.catalogue.catalogue import MIGRATIONS, Catalogue
 from flotilla_gateway.deps import Ports
 from flotilla_gateway.domain.fleet import Fleet, FleetSettings, opened_fleet
 from flotilla_testing.nats import nats_server
-from flotilla_testing.postgres import running_postgres
-
-
-@pytest.fixture(scope="session")
-def catalogue_postgres() -> Iterator[str]:
-    with running_postgres() as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -48,12 +40,8 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path}/catalogue.db"
     else:
-        url = request.getfixturevalue("catalogue_postgres")
+        url = request.getfixturevalue("postgres_url")
     async with opened(url) as database:
-        if request.param == "postgresql":
-            async with database.transaction() as connection:
-                await connection.execute(text("DROP SCHEMA public CASCADE"))
-                await connection.execute(text("CREATE SCHEMA public"))
         await migrated(database, MIGRATIONS)
         yield database
 
