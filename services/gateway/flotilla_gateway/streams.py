@@ -91,9 +91,12 @@ class GeneratedBody(Response):
 class HijackedStream(Response):
     """The client's connection joined to a stream of the bus, both ways, until the output ends."""
 
-    def __init__(self, stream: Stream, content_type: str, *, takes_input: bool) -> None:
+    def __init__(
+        self, stream: Stream, content_type: str, *, takes_input: bool, first: bytes = b""
+    ) -> None:
         """Take over a stream; without `takes_input` what the client sends is dropped."""
         super().__init__()
+        self._first = first
         self._stream = stream
         self._content_type = content_type
         self._takes_input = takes_input
@@ -102,7 +105,9 @@ class HijackedStream(Response):
         """Join the two."""
         async with self._stream as stream:
             scope["flotilla.hijacked"] = True
-            async with await hijack_of(scope)(self._content_type, HEADERS) as connection:
+            async with await hijack_of(scope)(
+                self._content_type, HEADERS, self._first
+            ) as connection:
                 await joined(connection, stream, takes_input=self._takes_input)
 
 

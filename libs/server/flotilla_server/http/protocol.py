@@ -31,12 +31,15 @@ Headers = Sequence[tuple[str, str]]
 class Hijack(Protocol):
     """Takes the connection over from HTTP."""
 
-    async def __call__(self, content_type: str = RAW_STREAM, headers: Headers = ()) -> Connection:
+    async def __call__(
+        self, content_type: str = RAW_STREAM, headers: Headers = (), first: bytes = b""
+    ) -> Connection:
         """Answer 101 UPGRADED, or 200 if the client did not ask to upgrade, and go raw.
 
         Args:
             content_type: Tells the client how the stream is framed.
             headers: Further headers of the answer.
+            first: Sent in one piece with the headers.
 
         Raises:
             RuntimeError: If a response was started already.
@@ -197,7 +200,9 @@ class EngineHttpProtocol(HttpToolsProtocol):
 
     # The hijack
 
-    async def _hijack(self, content_type: str = RAW_STREAM, headers: Headers = ()) -> Connection:
+    async def _hijack(
+        self, content_type: str = RAW_STREAM, headers: Headers = (), first: bytes = b""
+    ) -> Connection:
         cycle = self.cycle
         if cycle.response_started:
             raise RuntimeError("the response was started already")
@@ -216,7 +221,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
                 f"Upgrade: {upgrade.decode('latin-1')}",
             ]
         head += [f"{name}: {value}" for name, value in headers]
-        self.transport.write(("\r\n".join(head) + "\r\n\r\n").encode("latin-1"))
+        self.transport.write("\r\n".join(head).encode("latin-1") + _HEAD_END + first)
         return self._handed_over(cycle)
 
     def _handed_over(self, cycle: RequestResponseCycle) -> Connection:

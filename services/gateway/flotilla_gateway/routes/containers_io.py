@@ -39,7 +39,24 @@ async def attach(
     answer, stream = await bus.open(agent.ATTACH, asked, node=located.node_id)
     upgrades = "upgrade" in request.headers
     content_type = stream_type(tty=answer.tty, version=version) if upgrades else RAW
-    return HijackedStream(stream, content_type, takes_input=asked.stdin and asked.stream)
+    first = b"\0" if answer.tty and asked.stdin and _is_cli_over_tcp(request) else b""
+    takes_input = asked.stdin and asked.stream
+    return HijackedStream(stream, content_type, takes_input=takes_input, first=first)
+
+
+def _is_cli_over_tcp(request: Request) -> bool:
+    """Tell whether the client is the CLI that misses the detach keys on a bare TCP connection.
+
+    Go wraps their error in the connection's own there (`net.TCPConn.ReadFrom`), and the CLI would
+    wait for the container's exit. It wraps the connection instead if bytes come with the headers,
+    so a NUL is sent first, which terminals ignore.
+    """
+    agent_name = request.headers.get("user-agent", "")
+    return (
+        agent_name.startswith("Docker-Client/")
+        and request.client is not None
+        and request.url.scheme == "http"
+    )
 
 
 def attach_request(container: str, query: Query) -> agent.AttachRequest:

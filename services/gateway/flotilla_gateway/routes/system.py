@@ -135,6 +135,8 @@ async def _lines(
         except (TimeoutError, StopAsyncIteration):
             return
         if until_ns is not None and event.time_nano > until_ns:
+            if event.time_nano > until_ns + _LATE_S * _NS:
+                return
             continue
         node_id = event.actor.attributes.get("node.id", "")
         if includes(filters, event) and (view.node_id is None or view.node_id == node_id):
