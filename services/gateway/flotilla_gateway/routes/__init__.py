@@ -6,6 +6,7 @@ from flotilla_gateway.routes import (
     attach_ws,
     containers,
     containers_io,
+    disk_usage,
     exec,
     image_transfers,
     images,
@@ -25,6 +26,7 @@ ROUTERS = (
     networks.router,
     volumes.router,
     system.router,
+    disk_usage.router,
     absent.listing,
     absent.router,
 )
