@@ -14,6 +14,7 @@ from flotilla_oci.manifests import Descriptor, Manifest
 from flotilla_oci.platforms import Platform
 
 _SMALL_TAR = 1 << 20
+_TAR_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,10 @@ def imported(
         InvalidArgumentError: If that is no archive.
     """
     if layer.layer is None:
-        raise InvalidArgumentError("archive/tar: invalid tar header")
+        is_short = layer.size_bytes < _TAR_BLOCK
+        raise InvalidArgumentError(
+            "unexpected EOF" if is_short else "archive/tar: invalid tar header"
+        )
     where = platforms.parse(platform) if platform else platforms.host()
     created = images.format_time(datetime.now(UTC))
     value: dict[str, Any] = _of_platform(where) | {

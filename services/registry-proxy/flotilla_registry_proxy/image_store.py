@@ -9,7 +9,7 @@ import httpx
 
 from flotilla_bus import Bus
 from flotilla_bus.contracts import images as contract
-from flotilla_core.errors import InternalError, UnavailableError
+from flotilla_core.errors import InternalError, NotFoundError, UnavailableError
 from flotilla_engine.records import ImageRecord
 from flotilla_oci.references import Reference
 from flotilla_oci.registry.client import Fetched
@@ -121,14 +121,13 @@ class ImageStore:
         answer = await self._bus.call(contract.LIST, contract.ListRequest(all=True))
         return [one.image for one in answer.images]
 
-    async def resolve(self, reference: str) -> ImageRecord:
-        """Return an image.
-
-        Raises:
-            NotFoundError: If there is none of that name.
-        """
-        request = contract.ImageRequest(reference=reference)
-        return (await self._bus.call(contract.RESOLVE, request)).image
+    async def has_image(self, image_id: str) -> bool:
+        """Tell whether there is an image of that id."""
+        try:
+            await self._bus.call(contract.RESOLVE, contract.ImageRequest(reference=image_id))
+        except NotFoundError:
+            return False
+        return True
 
     def _headers(self) -> dict[str, str]:
         if self._token_file is None:

@@ -86,7 +86,7 @@ class Pull:
         what = "Downloaded newer image" if has_changed else "Image is up to date"
         out = await self._opened_output(accept)
         await out.write(progress.status(f"Status: {what} for {self._reference.familiar}"))
-        await self._warn(out)
+        await self._check_platform()
         await out.write_eof()
 
     async def _pull(self, client: RegistryClient, name: Reference, accept: Accept[Empty]) -> bool:
@@ -110,7 +110,8 @@ class Pull:
             picked = top
         if not isinstance(parsed, Manifest):
             raise InternalError("an index within an index is not supported")
-        await self._fetch_blobs(client, name, parsed, out)
+        if not await self._means.store.has_image(parsed.config.digest):
+            await self._fetch_blobs(client, name, parsed, out)
         answer = await self._means.store.put_manifest(
             name.without_suffix(),
             Fetched(picked.data, parsed.media_type, picked.digest),
@@ -163,18 +164,20 @@ class Pull:
             self._out = await accept(Empty())
         return self._out
 
-    async def _warn(self, out: Stream) -> None:
-        """Say so if the registry had the image only for another platform."""
+    async def _check_platform(self) -> None:
+        """Check that the registry had the image for the platform that was asked for.
+
+        Raises:
+            NotFoundError: If it did not; the image stays.
+        """
         if self.image is None or not self._is_platform_given:
             return
         record = self.image.platform
         has = platforms.normalized(record.os, record.architecture, record.variant)
         if not platforms.satisfies(has, self._platform):
-            await out.write(
-                progress.status(
-                    f"WARNING: image with reference {self._reference.familiar} was found but does "
-                    f"not match the specified platform: wanted {self._platform}, actual: {has}"
-                )
+            raise NotFoundError(
+                f"image with reference {self._reference.familiar} was found but does not match "
+                f"the specified platform: wanted {self._platform}, actual: {has}"
             )
 
 

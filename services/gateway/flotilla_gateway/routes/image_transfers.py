@@ -1,6 +1,7 @@
 """Images on their way: pull, push, import, load, save, search, distribution, commit."""
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
@@ -64,7 +65,11 @@ async def create(request: Request, bus: BusDep) -> Response:
     )
     _, stream = await bus.open(store.IMPORT, wanted)
     await _send_body(request, stream)
-    return BodyStream(stream, JSON)
+    async with stream:
+        told = b"".join([chunk async for chunk in _chunks(stream)])
+    if failure := _failure(told):
+        raise InternalError(failure)
+    return Response(told, media_type=JSON)
 
 
 def _pulled(image: str, tag: str) -> Reference:
@@ -190,6 +195,14 @@ async def commit(
     }
     await events.publish(event("container", "commit", located.id, attributes))
     return json_response({"Id": image.id}, 201)
+
+
+def _failure(lines: bytes) -> str:
+    """Return what went wrong, if the only line says so: nothing has been told before."""
+    try:
+        return str(json.loads(lines).get("error") or "")
+    except ValueError:
+        return ""
 
 
 async def _chunks(stream: Stream) -> AsyncIterator[bytes]:
