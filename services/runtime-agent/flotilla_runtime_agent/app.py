@@ -19,6 +19,7 @@ from flotilla_runtime_agent.node import Node
 from flotilla_runtime_agent.reporting import Membership, Reports
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
 from flotilla_runtime_agent.runtime.inotify import Inotify
+from flotilla_runtime_agent.server.content import Content
 from flotilla_runtime_agent.server.lifecycle import Lifecycle
 from flotilla_runtime_agent.server.resources import Resources
 from flotilla_runtime_agent.server.streams import Streams
@@ -66,6 +67,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
             Lifecycle(host, containers),
             Streams(host, containers),
             Resources(host, node),
+            Content(host, containers),
         ):
             handlers.register(service)
         await _stay(settings, bus, host, containers, node, reports, stop)

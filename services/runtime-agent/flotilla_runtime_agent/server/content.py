@@ -1,0 +1,237 @@
+"""Handlers of what is in containers and volumes: processes, statistics, files, layers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from flotilla_bus import Accept, Empty, Service
+from flotilla_bus.contracts import agent
+from flotilla_core.errors import FlotillaError, InternalError
+from flotilla_oci.diff import write_layer
+from flotilla_runtime_agent.archive import files
+from flotilla_runtime_agent.archive.changes import changes
+from flotilla_runtime_agent.archive.pipes import chunks, opened_pipe
+from flotilla_runtime_agent.archive.view import FileView, ViewMount
+from flotilla_runtime_agent.containers.container import Container
+from flotilla_runtime_agent.containers.containers import Containers
+from flotilla_runtime_agent.containers.host import Host
+from flotilla_runtime_agent.containers.states import is_restarting, not_running
+from flotilla_runtime_agent.runtime import cgroup
+from flotilla_runtime_agent.spec import users
+from flotilla_runtime_agent.stats import top
+from flotilla_runtime_agent.stats.samples import Measured, send_stats
+from flotilla_runtime_agent.volumes.transfer import receive_content, send_content
+
+
+class Content:
+    """Handlers that look into containers and volumes."""
+
+    def __init__(self, host: Host, containers: Containers) -> None:
+        """Serve these containers."""
+        self._host = host
+        self._containers = containers
+
+    def register(self, service: Service) -> None:
+        """Serve."""
+        service.handle(agent.TOP, self.top)
+        service.handle(agent.CHANGES, self.changes)
+        service.handle_stream(agent.STATS, self.stats)
+        service.handle_stream(agent.EXPORT, self.export)
+        service.handle_stream(agent.COMMIT, self.commit)
+        service.handle(agent.ARCHIVE_STAT, self.archive_stat)
+        service.handle_stream(agent.ARCHIVE_GET, self.archive_get)
+        service.handle_stream(agent.ARCHIVE_PUT, self.archive_put)
+        service.handle_stream(agent.VOLUME_EXPORT, self.volume_export)
+        service.handle_stream(agent.VOLUME_IMPORT, self.volume_import)
+
+    async def top(self, request: agent.TopRequest) -> agent.TopAnswer:
+        """``container.top``."""
+        container = self._containers.get(request.container)
+        if not container.record.state.running:
+            raise not_running(container.id)
+        if container.record.state.restarting:
+            raise is_restarting(container.id)
+        answer = await top.processes(cgroup.processes(container.cgroup), request.ps_args)
+        container.event("top")
+        return answer
+
+    async def changes(self, request: agent.ContainerRequest) -> agent.ChangesAnswer:
+        """``container.changes``."""
+        snapshot = await self._host.snapshots.get(self._containers.get(request.container).id)
+        found = await asyncio.to_thread(changes, snapshot.upper, snapshot.lower)
+        return agent.ChangesAnswer(changes=found)
+
+    async def stats(self, request: agent.StatsRequest, accept: Accept[Empty]) -> None:
+        """``container.stats``."""
+        container = self._containers.get(request.container)
+        stream = await accept(Empty())
+
+        def now() -> Measured | None:
+            if container.is_gone:
+                return None
+            process = container.process
+            return Measured(
+                container.id,
+                container.record.name,
+                container.cgroup,
+                process.pid if process else None,
+                has_own_network=container.record.host_config.network_mode != "host",
+            )
+
+        await send_stats(now, stream, follow=request.stream, one_shot=request.one_shot)
+
+    async def export(self, request: agent.ContainerRequest, accept: Accept[Empty]) -> None:
+        """``container.export``."""
+        container = self._containers.get(request.container)
+        async with self._view(container, with_mounts=False) as view:
+            stream = await accept(Empty())
+            await files.send_all(view, stream)
+        container.event("export")
+
+    async def commit(
+        self, request: agent.CommitRequest, accept: Accept[agent.CommitAnswer]
+    ) -> None:
+        """``container.commit``."""
+        container = self._containers.get(request.container)
+        snapshot = await self._host.snapshots.get(container.id)
+        state = container.record.state
+        is_frozen = request.pause and container.is_live and not state.paused
+        if is_frozen:
+            await cgroup.freeze(container.cgroup)
+        try:
+            answer = agent.CommitAnswer(record=container.record, image=container.stored.image)
+            stream = await accept(answer)
+            reading, writing = opened_pipe()
+
+            def pack() -> None:
+                with os.fdopen(writing, "wb", closefd=True) as output:
+                    write_layer(snapshot.upper, output)
+
+            packing = asyncio.ensure_future(asyncio.to_thread(pack))
+            try:
+                async for data in chunks(reading):
+                    await stream.write(data)
+            finally:
+                os.close(reading)
+                await asyncio.gather(packing, return_exceptions=True)
+            await packing
+        finally:
+            if is_frozen:
+                await cgroup.thaw(container.cgroup)
+
+    # -- archives -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _view(self, container: Container, *, with_mounts: bool) -> AsyncIterator[FileView]:
+        """Give the container's files; one that does not run is mounted for the time."""
+        process = container.process
+        if process is not None and with_mounts:
+            yield FileView(
+                await self._host.snapshots.mount(container.id),
+                pid=process.pid,
+                mounts=_view_mounts(container),
+                read_only=container.record.host_config.readonly_rootfs,
+            )
+            return
+        async with container.lock:
+            was_live = container.is_live
+            root = await self._host.snapshots.mount(container.id)
+            try:
+                if with_mounts:
+                    await self._mount_volumes(container)
+                yield FileView(
+                    root,
+                    mounts=_view_mounts(container) if with_mounts else (),
+                    read_only=with_mounts and container.record.host_config.readonly_rootfs,
+                )
+            finally:
+                if not was_live:
+                    await self._unmount(container, with_mounts=with_mounts)
+
+    async def _mount_volumes(self, container: Container) -> None:
+        for mount in container.stored.mounts:
+            if mount.type == "volume":
+                await self._host.volumes.mount(mount.name, container.id)
+
+    async def _unmount(self, container: Container, *, with_mounts: bool) -> None:
+        for mount in container.stored.mounts:
+            if mount.type == "volume" and with_mounts:
+                await self._host.volumes.unmount(mount.name, container.id)
+        await self._host.snapshots.unmount(container.id)
+
+    async def archive_stat(self, request: agent.ArchiveRequest) -> agent.PathStat:
+        """``archive.stat``."""
+        container = self._containers.get(request.container)
+        async with self._view(container, with_mounts=True) as view:
+            return await files.stat_path(view, request.path, container.record.name)
+
+    async def archive_get(
+        self, request: agent.ArchiveRequest, accept: Accept[agent.PathStat]
+    ) -> None:
+        """``archive.get``."""
+        container = self._containers.get(request.container)
+        name = container.record.name
+        async with self._view(container, with_mounts=True) as view:
+            stream = await accept(await files.stat_path(view, request.path, name))
+            await files.send_path(view, request.path, name, stream)
+        container.event("archive-path")
+
+    async def archive_put(self, request: agent.ArchivePutRequest, accept: Accept[Empty]) -> None:
+        """``archive.put``."""
+        container = self._containers.get(request.container)
+        async with self._view(container, with_mounts=True) as view:
+            user = container.record.config.user
+            owner = None
+            if request.copy_uid_gid and user:
+                found = users.look_up(view.root, user)
+                owner = (found.uid, found.gid)
+            stream = await accept(Empty())
+            await files.receive_path(
+                view,
+                request.path,
+                container.record.name,
+                stream,
+                no_overwrite_dir_non_dir=request.no_overwrite_dir_non_dir,
+                owner=owner,
+            )
+        container.event("extract-to-dir")
+
+    # -- volumes ------------------------------------------------------------------------------
+
+    async def volume_export(
+        self, request: agent.VolumeRequest, accept: Accept[agent.VolumeAnswer]
+    ) -> None:
+        """``volume.export``."""
+        mounted = await self._host.volumes.mount(request.name, "export")
+        try:
+            stream = await accept(agent.VolumeAnswer(volume=mounted.record))
+            await send_content(mounted.path, stream)
+        finally:
+            await self._host.volumes.unmount(request.name, "export")
+
+    async def volume_import(self, request: agent.VolumeAnswer, accept: Accept[Empty]) -> None:
+        """``volume.import``."""
+        name = request.volume.name
+        await self._host.volumes.create(request.volume)
+        try:
+            mounted = await self._host.volumes.mount(name, "import")
+            try:
+                stream = await accept(Empty())
+                await receive_content(mounted.path, stream)
+            finally:
+                await self._host.volumes.unmount(name, "import")
+        except FlotillaError:
+            raise
+        except OSError as error:
+            raise InternalError(f"volume {name} cannot be filled: {error}") from error
+
+
+def _view_mounts(container: Container) -> list[ViewMount]:
+    return [
+        ViewMount(point.source, point.destination, read_only=not point.rw)
+        for point in container.record.mounts
+        if point.type in ("bind", "volume")
+    ]
