@@ -54,6 +54,15 @@ class Containers:
         """Take over a record that came with a node's answer."""
         await self._learning.learned(node_id, record)
 
+    async def caught_up(self, located: Located, *, removed: bool) -> None:
+        """Know at once what a wait has told the client: that a container ended, or is gone."""
+        if removed:
+            await self._learning.removed(located.node_id, located.id)
+            return
+        request = agent.ContainerRequest(container=located.id)
+        answer = await self._calls.call(agent.INSPECT, request, located.node_id, timeout_s=5)
+        await self._learning.learned(located.node_id, answer.record)
+
     async def all(self, view: View = FLEET) -> list[tuple[ContainerRecord, NodeRecord]]:
         """Return all containers with their nodes, newest first."""
         entries = await self._catalogue.containers.all(view.node_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import orjson
@@ -15,6 +16,8 @@ from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_engine.timestamps import parse_unix
 from flotilla_gateway.answers import JSON, empty_response, json_response
 from flotilla_gateway.deps import BusDep, FleetDep, VersionDep, ViewDep
+from flotilla_gateway.domain.fleet import Fleet
+from flotilla_gateway.domain.locator import Located
 from flotilla_gateway.query import Query, go_integer
 from flotilla_gateway.streams import (
     RAW,
@@ -125,10 +128,12 @@ async def wait(
     located = await fleet.locator.container(name, view)
     asked = agent.WaitRequest(container=located.id, condition=condition or "not-running")
     _, stream = await bus.open(agent.WAIT, asked, node=located.node_id)
-    return GeneratedBody(_outcome(stream), JSON)
+    return GeneratedBody(_outcome(stream, fleet, located, removed=condition == "removed"), JSON)
 
 
-async def _outcome(stream: Stream) -> AsyncIterator[bytes]:
+async def _outcome(
+    stream: Stream, fleet: Fleet, located: Located, *, removed: bool
+) -> AsyncIterator[bytes]:
     """Give the wait's end; also an error, since the status is sent already."""
     async with stream:
         try:
@@ -136,6 +141,9 @@ async def _outcome(stream: Stream) -> AsyncIterator[bytes]:
             outcome = agent.WaitOutcome.model_validate_json(text)
         except (FlotillaError, ValueError) as error:
             outcome = agent.WaitOutcome(status_code=-1, error=str(error))
+    if not outcome.error:
+        with contextlib.suppress(FlotillaError):
+            await fleet.containers.caught_up(located, removed=removed)
     document: dict[str, object] = {"StatusCode": outcome.status_code}
     if outcome.error:
         document["Error"] = {"Message": outcome.error}
