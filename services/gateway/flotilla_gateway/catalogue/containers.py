@@ -5,7 +5,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy import Row, Select, and_, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -105,41 +105,26 @@ class Containers:
 
     async def apply(self, node_id: str, change: ContainerChange) -> Outcome:
         """Take over a node's newest word on a container, unless it is older than what is known."""
-        async with self._database.transaction() as connection:
-            return await self.apply_in(connection, node_id, change)
-
-    async def apply_in(
-        self, connection: AsyncConnection, node_id: str, change: ContainerChange
-    ) -> Outcome:
-        """Do as `apply` within a transaction."""
-        known = (
-            await connection.execute(
-                select(ContainerRow.revision, ContainerRow.running, ContainerRow.name)
-                .where(ContainerRow.id == change.id, ContainerRow.node_id == node_id)
-                .with_for_update()
-            )
-        ).one_or_none()
-        if known is None:
-            return Outcome(changed=False, unknown=True)
-        if change.revision < known.revision:
+        cached = self._records.get(change.id)
+        if change.record is not None and cached is not None and change.revision <= cached[0]:
             return Outcome(changed=False)
-        networks = await _networks_of(connection, change.id)
+        async with self._database.transaction() as connection:
+            known = (
+                await connection.execute(_STATE, {"wanted": change.id, "node": node_id})
+            ).one_or_none()
+            if known is None:
+                return Outcome(changed=False, unknown=True)
+            if change.record is None:
+                outcome = await _remove(connection, change.id, running=known.running)
+            elif 0 < change.revision <= known.revision:
+                return Outcome(changed=False)
+            else:
+                outcome = await _replace(connection, change, change.record, known)
         if change.record is None:
-            await connection.execute(delete(ContainerRow).where(ContainerRow.id == change.id))
-            await bump(connection, networks)
             self._records.pop(change.id, None)
-            return Outcome(True, known.running, removed=True, networks=networks)
-        running = _is_running(change.record)
-        await connection.execute(
-            update(ContainerRow)
-            .where(ContainerRow.id == change.id)
-            .values(**_columns(change.record), revision=change.revision, running=running)
-        )
-        if known.revision == 0:
-            await _note_volumes(connection, node_id, change.record)
-        if running != known.running:
-            await bump(connection, networks)
-        return Outcome(True, running != known.running, networks=networks)
+        else:
+            self._remember(change.id, change.revision, change.record)
+        return outcome
 
     async def adopt(self, node_id: str, change: ContainerChange) -> bool:
         """Take in a container that a node has and the catalogue never heard of.
@@ -191,25 +176,19 @@ class Containers:
             NotFoundError: If there is none.
             InvalidArgumentError: If the prefix fits several.
         """
-        name = reference.removeprefix("/")
-        matches = or_(ContainerRow.id == reference, ContainerRow.name == name)
-        if reference and _HEX.issuperset(reference):
-            matches = or_(
-                matches, and_(ContainerRow.id >= reference, ContainerRow.id < reference + "g")
-            )
+        names = {"wanted": reference, "named": reference.removeprefix("/")}
         async with self._database.reading() as connection:
-            rows = (await connection.execute(_entries().where(matches).limit(20))).all()
-        for exact in (
-            [row for row in rows if row.id == reference],
-            [row for row in rows if row.name == name],
-        ):
-            if exact:
-                return self._entry(exact[0])
-        if len(rows) > 1:
-            raise InvalidArgumentError(f"Multiple IDs found with provided prefix: {reference}")
+            rows = (await connection.execute(_BY_ID_OR_NAME, names)).all()
+            if not rows and _is_prefix(reference):
+                between = {"first": reference, "last": reference + "g"}
+                rows = (await connection.execute(_BY_PREFIX, between)).all()
+                if len(rows) > 1:
+                    raise InvalidArgumentError(
+                        f"Multiple IDs found with provided prefix: {reference}"
+                    )
         if not rows:
             raise NotFoundError(f"No such container: {reference}")
-        return self._entry(rows[0])
+        return self._entry(next((row for row in rows if row.id == reference), rows[0]))
 
     async def all(self, node_id: str | None = None) -> list[Entry]:
         """Return the containers of the fleet or of one node, newest first.
@@ -228,7 +207,7 @@ class Containers:
             known = (await connection.execute(revisions)).all()
             stale = [row.id for row in known if self._records.get(row.id, (-1,))[0] != row.revision]
             for start in range(0, len(stale), 500):
-                part = _entries().where(ContainerRow.id.in_(stale[start : start + 500]))
+                part = _ENTRIES.where(ContainerRow.id.in_(stale[start : start + 500]))
                 for row in (await connection.execute(part)).all():
                     self._entry(row)
         return [
@@ -281,9 +260,10 @@ class Containers:
         """Forget a container with its endpoints; returns its user networks."""
         async with self._database.transaction() as connection:
             networks = await _networks_of(connection, container_id)
-            await connection.execute(delete(ContainerRow).where(ContainerRow.id == container_id))
-            await _bury(connection, container_id)
-            await bump(connection, networks)
+            gone = await connection.execute(_DELETE, {"wanted": container_id})
+            if gone.rowcount:
+                await _bury(connection, container_id)
+                await bump(connection, networks)
         self._records.pop(container_id, None)
         return networks
 
@@ -295,10 +275,13 @@ class Containers:
                 record = cached[1]
             else:
                 record = ContainerRecord.model_validate_json(row.record)
-                if len(self._records) >= _MAX_CACHED_RECORDS:
-                    self._records.clear()
-                self._records[row.id] = (row.revision, record)
+                self._remember(row.id, row.revision, record)
         return Entry(row.id, row.name, row.node_id, row.revision, record)
+
+    def _remember(self, container_id: str, revision: int, record: ContainerRecord) -> None:
+        if len(self._records) >= _MAX_CACHED_RECORDS:
+            self._records.clear()
+        self._records[container_id] = (revision, record)
 
     async def _raise_if_taken(self, name: str) -> None:
         async with self._database.reading() as connection:
@@ -313,32 +296,86 @@ class Containers:
             )
 
 
-def _entries() -> Select[str, str, str, int, str | None]:
-    return select(
-        ContainerRow.id,
-        ContainerRow.name,
-        ContainerRow.node_id,
-        ContainerRow.revision,
-        ContainerRow.record,
+_ENTRIES = select(
+    ContainerRow.id,
+    ContainerRow.name,
+    ContainerRow.node_id,
+    ContainerRow.revision,
+    ContainerRow.record,
+)
+_BY_ID_OR_NAME = _ENTRIES.where(
+    or_(ContainerRow.id == bindparam("wanted"), ContainerRow.name == bindparam("named"))
+)
+_BY_PREFIX = _ENTRIES.where(
+    ContainerRow.id >= bindparam("first"), ContainerRow.id < bindparam("last")
+).limit(2)
+_STATE = (
+    select(ContainerRow.revision, ContainerRow.running)
+    .where(ContainerRow.id == bindparam("wanted"), ContainerRow.node_id == bindparam("node"))
+    .with_for_update()
+)
+_COLUMNS = ("state", "image_id", "image", "memory_bytes", "nano_cpus", "record")
+_CHANGE = (
+    update(ContainerRow)
+    .where(ContainerRow.id == bindparam("wanted"))
+    .values({name: bindparam(f"new_{name}") for name in (*_COLUMNS, "revision", "running")})
+)
+_INSERT = insert(ContainerRow)
+_BURY = insert(TombstoneRow)
+_DELETE = delete(ContainerRow).where(ContainerRow.id == bindparam("wanted"))
+_NETWORKS = select(EndpointRow.network_id).where(EndpointRow.container_id == bindparam("wanted"))
+
+
+def _is_prefix(reference: str) -> bool:
+    return 0 < len(reference) < 64 and _HEX.issuperset(reference)
+
+
+async def _remove(connection: AsyncConnection, container_id: str, *, running: bool) -> Outcome:
+    networks = await _networks_of(connection, container_id)
+    await connection.execute(_DELETE, {"wanted": container_id})
+    await bump(connection, networks)
+    return Outcome(True, running, removed=True, networks=networks)
+
+
+async def _replace(
+    connection: AsyncConnection,
+    change: ContainerChange,
+    record: ContainerRecord,
+    known: Row[int, bool],
+) -> Outcome:
+    revision, was_running = known
+    running = _is_running(record)
+    values = _columns(record) | {"revision": change.revision, "running": running}
+    await connection.execute(
+        _CHANGE, {"wanted": change.id} | {f"new_{name}": one for name, one in values.items()}
     )
+    if revision == 0:
+        await _note_volumes(connection, record.node_id, record)
+    if running == was_running:
+        return Outcome(True)
+    networks = await _networks_of(connection, change.id)
+    await bump(connection, networks)
+    return Outcome(True, running_changed=True, networks=networks)
 
 
 async def _insert(connection: AsyncConnection, new: NewContainer) -> None:
     await connection.execute(
-        insert(ContainerRow).values(
-            id=new.id,
-            name=new.name,
-            node_id=new.node_id,
-            created_at=new.created_at,
-            state="created",
-            running=False,
-            image_id=new.image_id,
-            image=new.image,
-            labels=new.labels,
-            memory_bytes=new.memory_bytes,
-            nano_cpus=new.nano_cpus,
-            revision=0,
-        )
+        _INSERT,
+        {
+            "id": new.id,
+            "name": new.name,
+            "node_id": new.node_id,
+            "created_at": new.created_at,
+            "state": "created",
+            "running": False,
+            "image_id": new.image_id,
+            "image": new.image,
+            "labels": new.labels,
+            "memory_bytes": new.memory_bytes,
+            "nano_cpus": new.nano_cpus,
+            "revision": 0,
+            "record": None,
+        },
     )
     await _insert_all(
         connection,
@@ -392,15 +429,11 @@ async def bump(connection: AsyncConnection, networks: Iterable[str]) -> None:
 
 
 async def _networks_of(connection: AsyncConnection, container_id: str) -> Sequence[str]:
-    query = select(EndpointRow.network_id).where(EndpointRow.container_id == container_id)
-    return (await connection.scalars(query)).all()
+    return (await connection.scalars(_NETWORKS, {"wanted": container_id})).all()
 
 
 async def _bury(connection: AsyncConnection, container_id: str) -> None:
-    await connection.execute(delete(TombstoneRow).where(TombstoneRow.container_id == container_id))
-    await connection.execute(
-        insert(TombstoneRow).values(container_id=container_id, removed_at=time.time())
-    )
+    await connection.execute(_BURY, {"container_id": container_id, "removed_at": time.time()})
 
 
 async def _note_volumes(connection: AsyncConnection, node_id: str, record: ContainerRecord) -> None:

@@ -148,16 +148,8 @@ class Nodes:
 
     async def loads(self) -> dict[str, Load]:
         """Return what the containers of each node take."""
-        running = func.sum(cast(ContainerRow.running, Integer))
-        query = select(
-            ContainerRow.node_id,
-            func.count(),
-            running,
-            func.sum(ContainerRow.memory_bytes),
-            func.sum(ContainerRow.nano_cpus),
-        ).group_by(ContainerRow.node_id)
         async with self._database.reading() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(_LOADS)).all()
         return {
             node: Load(count, int(running or 0), int(memory or 0), int(cpus or 0))
             for node, count, running, memory, cpus in rows
@@ -216,6 +208,15 @@ class Nodes:
             or (known.expires_at is not None and known.expires_at < time.time())
         ):
             raise UnauthenticatedError("invalid or expired join token")
+
+
+_LOADS = select(
+    ContainerRow.node_id,
+    func.count(),
+    func.sum(cast(ContainerRow.running, Integer)),
+    func.sum(ContainerRow.memory_bytes),
+    func.sum(ContainerRow.nano_cpus),
+).group_by(ContainerRow.node_id)
 
 
 def _hash(secret: str) -> str:
