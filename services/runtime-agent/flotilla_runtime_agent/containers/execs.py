@@ -159,9 +159,10 @@ class Exec:
         self.ended.set()
         self.broadcast.end()
         self._container.execs.has_ended(self)
-        shutil.rmtree(self.folder, ignore_errors=True)
         if was_running:
             self.event("exec_die", exitCode=str(code))
+        # Off the way of the client, who asks for the exit code next.
+        asyncio.get_running_loop().run_in_executor(None, _remove, self.folder)
 
     def kill(self) -> None:
         """Kill its process."""
@@ -253,6 +254,10 @@ class Execs:
             adopted = Exec(self._container, stored)
             self._execs[stored.record.id] = adopted
             adopted.adopt()
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_unless_running(container: Container) -> None:

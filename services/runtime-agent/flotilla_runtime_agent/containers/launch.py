@@ -71,7 +71,7 @@ class Launch:
         runtime = self._host.runtime(record.host_config.runtime)
         root = await self._host.snapshots.mount(record.id)
         user_mounts, propagation = await self._user_mounts()
-        self._bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_empty(self._bundle)
         self._write_files(None)
         sandbox, netns = await self._network_namespace()
         is_wired_first = bool(record.host_config.links or record.host_config.sysctls)
@@ -260,6 +260,13 @@ class Launch:
         await self._host.snapshots.fetch(image)
         await self._host.snapshots.mount_image(image, target)
         return _subpath(target, mount.subpath)
+
+
+def _make_empty(bundle: Path) -> None:
+    """Have the folder, without an exit file of a former run."""
+    if bundle.exists():
+        shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _have_source(mount: PlannedMount) -> None:
