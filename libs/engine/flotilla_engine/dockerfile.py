@@ -36,7 +36,7 @@ def apply_changes(config: ContainerConfig, changes: Iterable[str]) -> ContainerC
                 continue
             name, _, rest = part.strip().partition(" ")
             if name.lower() not in _CHANGE_COMMANDS:
-                raise InvalidArgumentError(f"{name.lower()} is not a valid change command")
+                raise InvalidArgumentError(f"{name} is not a valid change command")
             config = apply_instruction(config, name.lower(), rest.strip())
     return config
 
