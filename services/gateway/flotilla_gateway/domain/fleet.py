@@ -77,7 +77,8 @@ async def opened_fleet(
     nodes = Nodes(catalogue.nodes)
     bus.name_of_node = nodes.name_of
     calls = NodeCalls(bus, nodes)
-    pusher = NetworkPusher(bus, catalogue.networks, nodes)
+    pusher = NetworkPusher(calls, catalogue.networks, nodes)
+    nodes.returned.append(lambda _: pusher.look())
     learning = Learning(catalogue, pusher)
     locator = Locator(catalogue.containers, catalogue.execs, nodes)
     pools = parsed_pools(settings.default_address_pools) or DEFAULT_POOLS

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -50,6 +51,7 @@ class Nodes:
 
     def __init__(self, table: NodeTable) -> None:
         self.table = table
+        self.returned: list[Callable[[str], None]] = []  # told of a node that was silent
         self._heard: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._cache: dict[str, KnownNode] = {}
@@ -70,6 +72,9 @@ class Nodes:
     def heard(self, node_id: str) -> bool:
         """Note a sign of life; True if it should be written, too."""
         now = time.monotonic()
+        if now - self._heard.get(node_id, now) > SILENT_AFTER_S:
+            for listener in self.returned:
+                listener(node_id)
         self._heard[node_id] = now
         if now - self._written.get(node_id, 0.0) < _WRITE_EVERY_S:
             return False
@@ -127,6 +132,11 @@ class Nodes:
             self._cache = {node.id: node for node in await self.table.all()}
             self._cached_at = time.monotonic()
         return self._cache
+
+    async def silent(self) -> set[str]:
+        """Return the ids of the nodes that are not heard of."""
+        known = await self.known()
+        return {node.id for node in known.values() if self.silent_s(node) is not None}
 
     async def all(self) -> list[NodeStatus]:
         """Return all nodes by name, with what their containers take."""

@@ -1,14 +1,15 @@
 """Telling nodes of their networks: newest state first, each node at its own pace, until known."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 
-from flotilla_bus import Bus
 from flotilla_bus.contracts import agent
 from flotilla_core.errors import FlotillaError
 from flotilla_engine.records import NetworkState
 from flotilla_gateway.catalogue.networks import Networks
+from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.nodes import Nodes
 
 log = logging.getLogger(__name__)
@@ -23,23 +24,31 @@ class NetworkPusher:
     States carry a revision and nodes keep the newest, so that several gateways may push at once.
     """
 
-    def __init__(self, bus: Bus, networks: Networks, nodes: Nodes) -> None:
-        self._bus = bus
+    def __init__(self, calls: NodeCalls, networks: Networks, nodes: Nodes) -> None:
+        self._calls = calls
         self._networks = networks
         self._nodes = nodes
         self._waiting: dict[tuple[str, str], NetworkState | None] = {}
         self._busy: set[tuple[str, str]] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        self._due = asyncio.Event()
 
     async def run(self) -> None:
         """Push until cancelled; now and then look for nodes that are behind."""
         async with asyncio.TaskGroup() as self._tasks:
             try:
                 while True:
+                    self._due.clear()
                     await self._sweep()
-                    await asyncio.sleep(_SWEEP_EVERY_S)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_SWEEP_EVERY_S):
+                            await self._due.wait()
             finally:
                 self._tasks = None
+
+    def look(self) -> None:
+        """Look for nodes that are behind, now."""
+        self._due.set()
 
     def touch(self, network_ids: Iterable[str]) -> None:
         """Tell the nodes of these networks, soon."""
@@ -50,11 +59,7 @@ class NetworkPusher:
     async def _sweep(self) -> None:
         try:
             behind = await self._networks.behind()
-            silent = {
-                node.id
-                for node in (await self._nodes.known()).values()
-                if self._nodes.silent_s(node) is not None
-            }
+            silent = await self._nodes.silent()
         except Exception:
             log.exception("looking for nodes with old networks failed")
             return
@@ -64,11 +69,12 @@ class NetworkPusher:
         try:
             state = await self._networks.state(network_id)
             participants = await self._networks.participants(network_id)
+            silent = await self._nodes.silent()
         except Exception:
             log.exception("reading network %s failed", network_id)
             return
         for node_id, revision in participants.items():
-            if state is None or revision < state.revision:
+            if node_id not in silent and (state is None or revision < state.revision):
                 self._send(network_id, node_id, state)
 
     def _send(self, network_id: str, node_id: str, state: NetworkState | None) -> None:
@@ -84,7 +90,12 @@ class NetworkPusher:
             while key in self._waiting:
                 await self._apply(network_id, node_id, self._waiting.pop(key))
         except FlotillaError as error:
-            log.info("node %s does not take network %s: %s", node_id, network_id, error.message)
+            log.info(
+                "node %s does not take network %s: %s",
+                self._nodes.name_of(node_id),
+                network_id,
+                error.message,
+            )
         except Exception:
             log.exception("telling node %s of network %s failed", node_id, network_id)
         finally:
@@ -93,14 +104,14 @@ class NetworkPusher:
 
     async def _apply(self, network_id: str, node_id: str, state: NetworkState | None) -> None:
         if state is None:
-            await self._bus.call(
+            await self._calls.call(
                 agent.NETWORK_REMOVE,
                 agent.NetworkRequest(network_id=network_id),
-                node=node_id,
+                node_id,
                 timeout_s=_APPLY_WITHIN_S,
             )
             await self._networks.applied(network_id, node_id, 0, takes_part=False)
             return
-        await self._bus.call(agent.NETWORK_APPLY, state, node=node_id, timeout_s=_APPLY_WITHIN_S)
+        await self._calls.call(agent.NETWORK_APPLY, state, node_id, timeout_s=_APPLY_WITHIN_S)
         takes_part = any(node.id == node_id for node in state.nodes)
         await self._networks.applied(network_id, node_id, state.revision, takes_part=takes_part)
