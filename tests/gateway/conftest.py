@@ -92,6 +92,12 @@ class FakeNode:
         info = NodeInfo(node=self.record)
         return await self.bus.call(gateway.JOIN, gateway.JoinRequest(info=info, containers=changes))
 
+    async def live(self) -> None:
+        """Give signs of life until cancelled."""
+        while True:
+            await self.bus.publish(gateway.HEARTBEAT, gateway.Heartbeat(node_id=self.id))
+            await asyncio.sleep(0.5)
+
     async def tell(self, container_id: str) -> gateway.SyncAnswer:
         one = self.containers[container_id]
         change = ContainerChange(id=one.id, revision=one.revision, record=one)
@@ -232,6 +238,11 @@ async def eventually(check: Callable[[], Any]) -> Any:
     return found
 
 
+async def ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 @pytest.fixture
 async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
     """Two fake nodes, a (1 label: disk=ssd) and b."""
@@ -262,6 +273,8 @@ async def hosts(tmp_path: Path) -> AsyncIterator[Hosts]:
             node.serve(service)
             await service.ready()
             await node.join()
+            living = asyncio.create_task(node.live())
+            stack.push_async_callback(ended, living)
             nodes[name] = node
         api = httpx.AsyncClient(
             transport=httpx.ASGITransport(make_app(Ports(fleet, gateway_bus, Silence()))),

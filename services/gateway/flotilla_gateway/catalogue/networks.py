@@ -255,6 +255,12 @@ class Networks:
             endpoints=endpoints,
         )
 
+    async def changed(self, network_ids: Collection[str]) -> None:
+        """Give networks their next revision."""
+        if network_ids:
+            async with self._database.transaction() as connection:
+                await bump(connection, network_ids)
+
     async def of_node(self, node_id: str) -> list[str]:
         """Return the networks that a node takes part in."""
         async with self._database.reading() as connection:

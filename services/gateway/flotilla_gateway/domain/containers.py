@@ -115,7 +115,12 @@ class Containers:
         request = agent.StartRequest(container=located.id, detach_keys=detach_keys)
         if not located.record.state.running and self._is_in_user_networks(located):
             request.endpoints, request.networks = await self._leased(located)
-        await self._change(agent.START, request, located, timeout_s=_START_WITHIN_S)
+            await self._networks.tell_others(request.networks, located.node_id)
+        try:
+            await self._change(agent.START, request, located, timeout_s=_START_WITHIN_S)
+        except FlotillaError:
+            await self._networks.tell_again(request.networks)
+            raise
         for state in request.networks:
             await self._catalogue.networks.applied(
                 state.network.id, located.node_id, state.revision, takes_part=True

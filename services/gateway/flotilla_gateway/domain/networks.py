@@ -29,6 +29,7 @@ from flotilla_gateway.domain.pusher import NetworkPusher
 DEFAULT_NAMES = ("bridge", "host", "none")
 _DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
 _USER_DRIVERS = ("bridge", "macvlan", "overlay")
+_TELL_WITHIN_S = 2.0
 _BRIDGE_NAME = "com.docker.network.bridge.name"
 _MTU = "com.docker.network.driver.mtu"
 _BRIDGE_OPTIONS = {
@@ -222,6 +223,8 @@ class Networks:
                 for one in await networks.of_container(container.id)
                 if one.network_id == network.id
             )
+        if state is not None and running:
+            await self.tell_others([state], container.node_id)
         try:
             answer = await self._calls.call(
                 agent.CONNECT,
@@ -264,6 +267,16 @@ class Networks:
         )
         await self._learning.learned(container.node_id, answer.record)
         self._pusher.touch([network.id])
+
+    async def tell_others(self, states: Sequence[NetworkState], node_id: str) -> None:
+        """Let the other nodes know an endpoint before it is there: its first packets arrive."""
+        await self._pusher.tell(states, but=node_id, within_s=_TELL_WITHIN_S)
+
+    async def tell_again(self, states: Sequence[NetworkState]) -> None:
+        """Correct what nodes were told of an endpoint that did not come to be."""
+        networks = [state.network.id for state in states]
+        await self._catalogue.networks.changed(networks)
+        self._pusher.touch(networks)
 
     async def state(self, network_id: str) -> NetworkState:
         """Return what nodes should know of a network. Raises: NotFoundError."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from flotilla_bus.contracts import agent
 from flotilla_core.errors import FlotillaError
@@ -55,6 +55,25 @@ class NetworkPusher:
         if self._tasks is not None:
             for network_id in set(network_ids):
                 self._tasks.create_task(self._push(network_id))
+
+    async def tell(self, states: Sequence[NetworkState], *, but: str, within_s: float) -> None:
+        """Tell the other nodes of these networks, and return when they know, or after a while.
+
+        Args:
+            states: What to tell.
+            but: The node that is told otherwise.
+            within_s: How long to wait; what is not told by then comes with the next look.
+        """
+        silent = await self._nodes.silent()
+        calls = [
+            self._apply(state.network.id, node.id, state)
+            for state in states
+            for node in state.nodes
+            if node.id != but and node.id not in silent
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await asyncio.gather(*calls, return_exceptions=True)
 
     async def _sweep(self) -> None:
         try:
