@@ -3,8 +3,10 @@
 import hashlib
 import os
 import secrets
+import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +78,8 @@ class BlobFolder:
         """Keep blobs below `root`."""
         self._blobs = root / "blobs"
         self._uploads = root / "uploads"
+        self._arrived: Counter[str] = Counter()
+        self._arrivals = threading.Lock()
 
     def open(self) -> None:
         """Make the folders and drop uploads that nobody will finish."""
@@ -133,20 +137,23 @@ class BlobFolder:
         return ingest.finish()
 
     def adopt(self, path: Path, digest: str) -> None:
-        """Make a whole and verified file a blob."""
+        """Make a whole and verified file a blob, which stays at least until it is settled."""
         target = self.path(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(target)
+        with self._arrivals:
+            self._arrived[digest] += 1
+            path.rename(target)
 
-    def delete(self, digest: str) -> int:
-        """Delete a blob and return the bytes that this frees."""
-        path = self.path(digest)
-        try:
-            size = path.stat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
+    def settle(self, digests: Iterable[str]) -> None:
+        """Let blobs that have arrived be deleted: from now on the database knows who needs them."""
+        with self._arrivals:
+            self._arrived -= Counter(digests)
+
+    def delete(self, digest: str) -> None:
+        """Delete a blob, unless it has just arrived."""
+        with self._arrivals:
+            if digest not in self._arrived:
+                self.path(digest).unlink(missing_ok=True)
 
     def all(self) -> Iterator[tuple[str, float]]:
         """Yield each blob's digest and when it was written, in epoch seconds."""

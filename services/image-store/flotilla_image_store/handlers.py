@@ -84,7 +84,7 @@ class Handlers:
             index = request.index.encode()
             if digests.digest_of(index) != request.index_digest:
                 raise InvalidArgumentError("index does not match its digest")
-            self._images.blobs.put(index)
+            await self._images.learn(self._images.blobs.put(index))
             held.append((request.index_digest, request.index_media_type))
         names = _names(request)
         put = await self._images.put(manifest, request.manifest_media_type, names, also_held=held)

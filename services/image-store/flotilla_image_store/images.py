@@ -13,7 +13,7 @@ from flotilla_bus.contracts.images import (
     ListRequest,
     RemoveAnswer,
 )
-from flotilla_core.errors import InvalidArgumentError
+from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_engine.filters import Filters
 from flotilla_engine.records import ImageRecord
 from flotilla_image_store.blobs import Blob, BlobFolder
@@ -163,7 +163,24 @@ class Images:
         Raises:
             FlotillaError: If something does not fit together, or a blob is missing.
         """
-        await asyncio.to_thread(self.blobs.put, manifest)
+        arrived = await asyncio.to_thread(self.blobs.put, manifest)
+        try:
+            put = await self._put(manifest, media_type, names, parent, also_held)
+        except FlotillaError:
+            self.blobs.settle([arrived.digest])
+            await self.drop([arrived.digest])
+            raise
+        self.blobs.settle([arrived.digest])
+        return put
+
+    async def _put(
+        self,
+        manifest: bytes,
+        media_type: str,
+        names: Iterable[Reference],
+        parent: str,
+        also_held: Iterable[tuple[str, str]],
+    ) -> Put:
         parsed = manifests.parse(manifest, media_type)
         layers = [layer.digest for layer in parsed.layers] if isinstance(parsed, Manifest) else []
         async with self.database.changing() as change:
@@ -188,8 +205,11 @@ class Images:
 
     async def learn(self, blob: Blob) -> None:
         """Take a blob that has come into account; it is leased."""
-        async with self.database.changing() as change:
-            await change.learn(blob)
+        try:
+            async with self.database.changing() as change:
+                await change.learn(blob)
+        finally:
+            self.blobs.settle([blob.digest])
 
     async def missing(self, wanted: Sequence[str]) -> Sequence[str]:
         """Return the blobs that are not here, and lease the others."""
@@ -217,8 +237,12 @@ class Images:
             gone = await change.unreferenced(candidates)
             for digest in gone:
                 await change.forget_layer(digest)
-            await asyncio.to_thread(lambda: [self.blobs.delete(digest) for digest in gone])
+            await asyncio.to_thread(self._delete, gone)
         return gone
+
+    def _delete(self, gone: Iterable[str]) -> None:
+        for digest in gone:
+            self.blobs.delete(digest)
 
     async def sweep(self, older_than: float) -> int:
         """Delete blobs that nothing holds and that were written before; returns how many."""

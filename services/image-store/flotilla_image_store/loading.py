@@ -47,13 +47,17 @@ class Contents:
         return None
 
 
-def unpack(chunks: Iterator[bytes], blobs: BlobFolder) -> Contents:
+def unpack(chunks: Iterator[bytes], blobs: BlobFolder, contents: Contents) -> None:
     """Store every file of the archive as a blob.
+
+    Args:
+        chunks: The archive.
+        blobs: Where blobs go.
+        contents: Where each is noted as soon as it is there.
 
     Raises:
         InvalidArgumentError: If it is no archive.
     """
-    contents = Contents()
     reader = TarReader(decompressed(chunks))
     for entry in reader:
         path = posixpath.normpath(entry.name)
@@ -62,15 +66,17 @@ def unpack(chunks: Iterator[bytes], blobs: BlobFolder) -> Contents:
             try:
                 for part in reader.content():
                     ingest.write(bytes(part))
-                contents.blobs[path] = ingest.finish()
+                blob = ingest.finish()
             finally:
                 ingest.abort()
+            if path in contents.blobs:
+                blobs.settle([contents.blobs[path].digest])
+            contents.blobs[path] = blob
         elif entry.kind in _LINKS:
             is_relative = entry.kind == tarstream.SYMLINK
             folder = posixpath.dirname(path) if is_relative else ""
             contents.links[path] = posixpath.normpath(posixpath.join(folder, entry.link))
     reader.drain()
-    return contents
 
 
 def find(contents: Contents, blobs: BlobFolder) -> list[Found]:

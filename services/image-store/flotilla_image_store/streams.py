@@ -131,20 +131,23 @@ class ImageStreams:
     async def _load(self, request: LoadRequest, stream: Stream) -> None:
         blobs = self._images.blobs
         side = ThreadSide(stream)
-        contents = await asyncio.to_thread(loading.unpack, side.chunks(), blobs)
-        arrived = [blob.digest for blob in contents.blobs.values()]
+        contents = Contents()
         try:
+            try:
+                await asyncio.to_thread(loading.unpack, side.chunks(), blobs, contents)
+                async with self._images.database.changing() as change:
+                    for blob in contents.blobs.values():
+                        await change.learn(blob)
+            finally:
+                blobs.settle(blob.digest for blob in contents.blobs.values())
             before = await self._known_diff_ids()
-            async with self._images.database.changing() as change:
-                for blob in contents.blobs.values():
-                    await change.learn(blob)
             found = await asyncio.to_thread(loading.find, contents, blobs)
             for one in found:
                 if not request.quiet:
                     await _show_layers(stream, one, contents, before)
                 await self._load_one(one, stream)
         finally:
-            await self._images.drop(arrived)
+            await self._images.drop([blob.digest for blob in contents.blobs.values()])
 
     async def _load_one(self, found: Found, stream: Stream) -> None:
         put = await self._images.put(found.manifest, found.media_type, found.names)

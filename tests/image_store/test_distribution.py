@@ -1,0 +1,165 @@
+"""Twin of flotilla_image_store.distribution: the registry's protocol, without a socket."""
+
+import asyncio
+import gzip
+import json
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from flotilla_bus.contracts import images as contract
+from flotilla_image_store.distribution import Distribution
+from flotilla_oci.digests import digest_of
+
+from .conftest import Store, docker_archive, layer
+
+SECRET = {"Authorization": "Bearer sesame"}
+BLOB = os.urandom(3 << 20)
+
+
+@pytest.fixture
+async def http(store: Store, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    secret = tmp_path / "secret"
+    secret.write_text("sesame\n")
+    distribution = Distribution(store.images)
+    transport = httpx.ASGITransport(distribution.application(secret))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://store", headers=SECRET
+    ) as client:
+        yield client
+    await distribution.close()
+
+
+async def upload(http: httpx.AsyncClient, data: bytes, digest: str = "") -> httpx.Response:
+    begun = await http.post("/v2/fleet/blobs/uploads/")
+    assert begun.status_code == 202
+    location = begun.headers["location"]
+    half = len(data) // 2
+    for part in (data[:half], data[half:]):
+        assert (await http.patch(location, content=part)).status_code == 202
+    return await http.put(f"{location}?digest={digest or digest_of(data)}")
+
+
+async def test_only_who_knows_the_secret_is_let_in(http: httpx.AsyncClient) -> None:
+    for given, status in (
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer other"}, 401),
+        ({"Authorization": "Basic ZmxlZXQ6c2VzYW1l"}, 200),
+        ({"Authorization": "Basic ZmxlZXQ6b3RoZXI="}, 401),
+        (SECRET, 200),
+    ):
+        assert (await http.get("/v2/", headers=given)).status_code == status
+
+
+async def test_a_blob_comes_in_pieces_and_goes_in_ranges(http: httpx.AsyncClient) -> None:
+    digest = digest_of(BLOB)
+    assert (await http.head(f"/v2/fleet/blobs/{digest}")).status_code == 404
+    done = await upload(http, BLOB)
+    assert done.status_code == 201
+    assert done.headers["docker-content-digest"] == digest
+    whole = await http.get(f"/v2/other/blobs/{digest}")
+    assert whole.content == BLOB
+    part = await http.get(f"/v2/fleet/blobs/{digest}", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, BLOB[100:200])
+    rest = await http.get(f"/v2/fleet/blobs/{digest}", headers={"Range": f"bytes={3 << 19}-"})
+    assert rest.content == BLOB[3 << 19 :]
+    beyond = await http.get(f"/v2/fleet/blobs/{digest}", headers={"Range": "bytes=99999999-"})
+    assert beyond.status_code == 416
+    mounted = await http.post(f"/v2/x/blobs/uploads/?mount={digest}&from=fleet")
+    assert mounted.status_code == 201
+
+
+async def test_a_blob_with_another_digest_never_becomes_visible(
+    http: httpx.AsyncClient, store: Store
+) -> None:
+    wrong = digest_of(b"other")
+    refused = await upload(http, BLOB, wrong)
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["code"] == "DIGEST_INVALID"
+    assert (await http.head(f"/v2/fleet/blobs/{wrong}")).status_code == 404
+    assert store.blob_count() == 0
+    assert (await http.put("/v2/fleet/blobs/uploads/nothing?digest=" + wrong)).status_code == 404
+    assert (await http.get("/v2/fleet/blobs/sha256:short")).status_code == 400
+
+
+async def test_an_upload_can_be_given_up(http: httpx.AsyncClient, store: Store) -> None:
+    location = (await http.post("/v2/fleet/blobs/uploads/")).headers["location"]
+    await http.patch(location, content=b"abc")
+    progress = await http.get(location)
+    assert progress.headers["range"] == "0-2"
+    assert (await http.delete(location)).status_code == 204
+    assert not list((store.folder / "uploads").iterdir())
+
+
+async def test_an_image_is_pushed_and_pulled(http: httpx.AsyncClient, store: Store) -> None:
+    plain = layer("file")
+    packed = gzip.compress(plain)
+    config = json.dumps(
+        {
+            "os": "linux",
+            "architecture": "amd64",
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(plain)]},
+        }
+    ).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": digest_of(config),
+                "size": len(config),
+            },
+            "layers": [
+                {
+                    "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                    "digest": digest_of(packed),
+                    "size": len(packed),
+                }
+            ],
+        }
+    ).encode()
+    path = "/v2/tools/app/manifests/1"
+    kind = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    assert (await http.put(path, content=manifest, headers=kind)).status_code == 404
+    for blob in (packed, config):
+        assert (await upload(http, blob)).status_code == 201
+    assert (await http.put(path, content=manifest, headers=kind)).status_code == 201
+    assert await store.names() == ["tools/app:1"]
+    got = await http.get(path)
+    assert got.content == manifest
+    assert got.headers["content-type"].startswith(kind["Content-Type"])
+    by_digest = await http.get(f"/v2/tools/app/manifests/{digest_of(manifest)}")
+    assert by_digest.content == manifest
+    assert (await http.get("/v2/tools/app/tags/list")).json()["tags"] == ["1"]
+    assert (await http.get("/v2/tools/none/tags/list")).status_code == 404
+    assert "docker.io/tools/app" in (await http.get("/v2/_catalog")).json()["repositories"]
+
+
+async def test_unused_blobs_go_but_never_under_an_upload_or_an_image(
+    http: httpx.AsyncClient, store: Store
+) -> None:
+    await store.load(docker_archive(["a:1"], [layer("x")]))
+    kept = store.blob_count()
+    await upload(http, b"new and leased")
+    later = time.time() + 60
+    assert await store.images.sweep(later) == 0
+    await store.images.drop([digest_of(b"new and leased")])
+    assert store.blob_count() == kept
+
+
+async def test_an_image_can_be_removed_while_an_equal_one_is_loaded(store: Store) -> None:
+    data = docker_archive(["a:1"], [layer("x", os.urandom(50_000))])
+    await store.load(data)
+    for _ in range(5):
+        request = contract.RemoveRequest(reference="a:1", force=True)
+        _, lines = await asyncio.gather(store.bus.call(contract.REMOVE, request), store.load(data))
+        if "error" in lines[-1]:
+            await store.load(data)
+        answer = await store.bus.call(contract.RESOLVE, contract.ImageRequest(reference="a:1"))
+        for one in answer.image.layers:
+            assert store.images.blobs.has(one.digest)
