@@ -85,14 +85,13 @@ def test_long_partial_and_binary_lines_come_whole(docker: Docker, driver: str) -
 
 @pytest.mark.parametrize("driver", _DRIVERS)
 def test_rotation_keeps_the_newest_lines(docker: Docker, driver: str) -> None:
-    options = ("--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=3")
+    options = ("--log-driver", driver, "--log-opt", "max-size=20k", "--log-opt", "max-file=2")
     name = f"rotated-{driver}"
-    script = "seq 1 5000"
+    script = "n=0; while [ $n -lt 9000 ]; do seq $n $((n + 999)); n=$((n + 1000)); sleep 0.5; done"
     docker("run", "--name", name, *options, "busybox", "sh", "-c", script).checked()
-    lines = docker("logs", name).checked().lines
-    assert lines[-1] == "5000"
-    assert 200 < len(lines) < 5000
-    assert [int(line) for line in lines] == list(range(int(lines[0]), 5001))
+    lines = [int(line) for line in docker("logs", name).checked().lines]
+    assert 200 < len(lines) < 9000
+    assert lines == list(range(lines[0], 9000))
 
 
 def test_no_driver_no_logs(docker: Docker) -> None:

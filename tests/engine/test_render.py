@@ -197,4 +197,4 @@ def test_networks_and_volumes_look_as_in_dockerd() -> None:
     volume = volume_fields(VolumeRecord(name="v", created=NOW), node_name="one")
     assert (volume["Labels"], volume["Options"]) == (None, None)
     assert volume["CreatedAt"] == "2026-01-02T03:04:05Z"
-    assert volume["Status"] == {"Node": "one"}
+    assert volume["Status"] == {"Node": {"Name": "one"}}

@@ -134,7 +134,7 @@ class Heard:
     def changed(self, record: ContainerRecord) -> None:
         self.records[record.id] = record.model_copy(deep=True)
 
-    def removed(self, container_id: str, revision: int) -> None:
+    def removed(self, container_id: str, revision: int, volumes: Sequence[str] = ()) -> None:
         self.gone.add(container_id)
 
     def event(self, kind: str, action: str, subject: str, attributes: Mapping[str, str]) -> None:

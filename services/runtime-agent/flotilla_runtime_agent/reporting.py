@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import time_ns
 
 from flotilla_bus import Bus
@@ -47,8 +47,9 @@ class Reports:
         )
         self._told.set()
 
-    def removed(self, container_id: str, revision: int) -> None:
-        """Report that a container is gone."""
+    def removed(self, container_id: str, revision: int, volumes: Sequence[str] = ()) -> None:
+        """Report that a container is gone, and the volumes that went with it."""
+        self._removed_volumes.update(volumes)
         self._changes[container_id] = ContainerChange(id=container_id, revision=revision)
         self._told.set()
 
@@ -67,6 +68,15 @@ class Reports:
     async def something(self) -> None:
         """Wait until there is something to report."""
         await self._told.wait()
+
+    @property
+    def removed_volumes(self) -> list[str]:
+        """Volumes whose removal is still to be reported."""
+        return sorted(self._removed_volumes)
+
+    def told_removed(self, volumes: Iterable[str]) -> None:
+        """Forget volumes whose removal was reported."""
+        self._removed_volumes.difference_update(volumes)
 
     def take(self) -> dict[str, ContainerChange]:
         """Take what is to be reported, at most a batch."""
@@ -164,11 +174,13 @@ class Membership:
     async def _report(self) -> None:
         changes = self._reports.take()
         try:
-            request = gateway.SyncRequest(changes=list(changes.values()))
+            volumes = self._reports.removed_volumes
+            request = gateway.SyncRequest(changes=list(changes.values()), removed_volumes=volumes)
             answer = await self._bus.call(gateway.SYNC, request, timeout_s=_CALL_S)
         except BaseException:
             self._reports.put_back(changes)
             raise
+        self._reports.told_removed(volumes)
         if answer.rejoin:
             self._must_join.set()
 

@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from flotilla_core.errors import InvalidArgumentError, NotFoundError, UnavailableError
+from flotilla_core.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnavailableError,
+)
 from flotilla_runtime_agent.archive.files import (
     absolute,
     receive_path,
@@ -191,9 +196,9 @@ async def test_folder_and_file_in_each_others_place(root: Path) -> None:
 async def test_what_may_not_be_written(root: Path, tmp_path: Path) -> None:
     data = archive_of(("x", b"x"))
     view = FileView(root, mounts=[ViewMount(str(tmp_path), "/volume", True)], read_only=True)
-    with pytest.raises(InvalidArgumentError, match="mounted volume is marked read-only"):
+    with pytest.raises(PermissionDeniedError, match="mounted volume is marked read-only"):
         await receive_path(view, "/volume", "web", Tape(data))
-    with pytest.raises(InvalidArgumentError, match="container rootfs is marked read-only"):
+    with pytest.raises(PermissionDeniedError, match="container rootfs is marked read-only"):
         await receive_path(view, "/etc", "web", Tape(data))
     with pytest.raises(InvalidArgumentError, match="extraction point is not a directory"):
         await receive_path(FileView(root), "/etc/file", "web", Tape(data))

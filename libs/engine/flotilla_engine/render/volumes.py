@@ -24,7 +24,7 @@ def volume_fields(
         "Scope": "local",
     }
     if node_name:
-        fields["Status"] = {"Node": node_name}
+        fields["Status"] = {"Node": {"Name": node_name}}
     if usage is not None:
         fields["UsageData"] = {"Size": usage.size_bytes, "RefCount": usage.ref_count}
     return fields

@@ -4,7 +4,7 @@ from flotilla_bus.contracts import images
 from flotilla_core.errors import FlotillaError
 from flotilla_engine.container_filters import container_query
 from flotilla_engine.filters import CONTAINER_LIST, Filters
-from flotilla_engine.records import ContainerRecord, ImageRecord, NodeRecord
+from flotilla_engine.records import ContainerRecord, NodeRecord
 from flotilla_gateway.domain.fleet import Fleet
 from flotilla_gateway.domain.views import View
 
@@ -39,18 +39,18 @@ async def listed(
 
 
 async def _family(fleet: Fleet, reference: str) -> set[str]:
-    """Return the ids of an image and of those that are made on top of it."""
+    """Return the ids of an image and of those that were built on it, as their parents say."""
     try:
         image = await fleet.creation.image(reference)
     except FlotillaError:
         return set()
     answer = await fleet.bus.call(images.LIST, images.ListRequest(all=True))
-    layers = [layer.diff_id for layer in image.layers]
-    return {image.id} | {
-        listed.image.id for listed in answer.images if _is_on(listed.image, layers)
-    }
-
-
-def _is_on(image: ImageRecord, layers: list[str]) -> bool:
-    mine = [layer.diff_id for layer in image.layers]
-    return bool(layers) and len(mine) > len(layers) and mine[: len(layers)] == layers
+    children: dict[str, set[str]] = {}
+    for listed in answer.images:
+        children.setdefault(listed.image.parent, set()).add(listed.image.id)
+    family: set[str] = set()
+    open_ids = {image.id}
+    while open_ids:
+        family |= open_ids
+        open_ids = {child for parent in open_ids for child in children.get(parent, ())} - family
+    return family

@@ -10,7 +10,12 @@ from contextlib import suppress
 from typing import TypeVar
 
 from flotilla_bus.contracts.agent import PathStat
-from flotilla_core.errors import InternalError, InvalidArgumentError, NotFoundError
+from flotilla_core.errors import (
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from flotilla_engine.timestamps import rfc3339_nano_of_ns
 from flotilla_runtime_agent.archive.packing import Packer
 from flotilla_runtime_agent.archive.pipes import (
@@ -95,7 +100,8 @@ async def receive_path(
 
     Raises:
         NotFoundError: If there is no such folder.
-        InvalidArgumentError: If it is no folder, may not be written, or the archive is bad.
+        InvalidArgumentError: If it is no folder, or the archive is bad.
+        PermissionDeniedError: If it may not be written.
     """
     wanted = absolute(path)
 
@@ -104,9 +110,9 @@ async def receive_path(
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise InvalidArgumentError("extraction point is not a directory")
         if view.is_read_only(folder):
-            raise InvalidArgumentError("mounted volume is marked read-only")
+            raise PermissionDeniedError("mounted volume is marked read-only")
         if view.read_only and not view.is_in_mount(folder):
-            raise InvalidArgumentError("container rootfs is marked read-only")
+            raise PermissionDeniedError("container rootfs is marked read-only")
         unpack(incoming, Unpacking(folder, no_overwrite_dir_non_dir, owner))
 
     await _answered(_receive(view, extract, stream), path, container)

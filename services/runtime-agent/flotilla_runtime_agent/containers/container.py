@@ -537,7 +537,7 @@ class Container:
             self.execs.forget()
             self.record.revision += 1
             self.event("destroy")
-            self.host.outlet.removed(self.id, self.record.revision)
+            self.host.outlet.removed(self.id, self.record.revision, gone_volumes)
             self.broadcast.end()
             self.waits.removed(Exit(self.record.state.exit_code))
             return gone_volumes

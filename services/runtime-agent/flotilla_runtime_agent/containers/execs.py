@@ -71,7 +71,7 @@ class Exec:
             ConflictError: With dockerd's text.
         """
         if self.record.exit_code is not None:
-            raise ConflictError("exec command has already run")
+            raise ConflictError(f"Error: Exec command {self.record.id} has already run")
         if self.was_started:
             raise ConflictError(f"Error: Exec command {self.record.id} is already running")
         self._container.check_running()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flotilla_engine.records import ContainerRecord
@@ -15,8 +15,8 @@ class Outlet(Protocol):
         """The container is now so."""
         ...
 
-    def removed(self, container_id: str, revision: int) -> None:
-        """The container is gone."""
+    def removed(self, container_id: str, revision: int, volumes: Sequence[str] = ()) -> None:
+        """The container is gone, and these anonymous volumes with it."""
         ...
 
     def event(self, kind: str, action: str, subject: str, attributes: Mapping[str, str]) -> None:
