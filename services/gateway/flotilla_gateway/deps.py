@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -13,6 +13,7 @@ from flotilla_engine.versions import MAXIMUM, Version
 from flotilla_gateway.domain.events import EventSink
 from flotilla_gateway.domain.fleet import Fleet
 from flotilla_gateway.domain.views import FLEET, View
+from flotilla_gateway.summaries import Summaries
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Ports:
     fleet: Fleet
     bus: Bus
     events: EventSink
+    summaries: Summaries = field(default_factory=Summaries)
 
 
 def _ports(connection: HTTPConnection) -> Ports:
@@ -40,6 +42,10 @@ async def _events(connection: HTTPConnection) -> EventSink:
     return _ports(connection).events
 
 
+async def _summaries(connection: HTTPConnection) -> Summaries:
+    return _ports(connection).summaries
+
+
 async def _view(connection: HTTPConnection) -> View:
     """Return the view that the path names. Raises: NotFoundError for an unknown node."""
     name = cast("str | None", connection.scope.get("flotilla.node"))
@@ -56,5 +62,6 @@ async def _version(connection: HTTPConnection) -> Version:
 FleetDep = Annotated[Fleet, Depends(_fleet)]
 BusDep = Annotated[Bus, Depends(_bus)]
 EventsDep = Annotated[EventSink, Depends(_events)]
+SummariesDep = Annotated[Summaries, Depends(_summaries)]
 ViewDep = Annotated[View, Depends(_view)]
 VersionDep = Annotated[Version, Depends(_version)]

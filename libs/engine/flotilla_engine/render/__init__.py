@@ -7,6 +7,7 @@ from flotilla_engine.render.containers import (
     inspect_container,
     node_fields,
     status_text,
+    summary_status,
 )
 from flotilla_engine.render.events import event_fields
 from flotilla_engine.render.images import image_inspect, image_summary
@@ -26,5 +27,6 @@ __all__ = [
     "network_fields",
     "node_fields",
     "status_text",
+    "summary_status",
     "volume_fields",
 ]

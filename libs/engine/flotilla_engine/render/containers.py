@@ -104,7 +104,7 @@ def container_summary(
         "Ports": port_summaries(record.ports),
         "Labels": record.config.labels,
         "State": record.state.status,
-        "Status": _status(record.state, node, now),
+        "Status": summary_status(record.state, node, now),
         "HostConfig": host_config,
         "NetworkSettings": {
             "Networks": {
@@ -219,7 +219,8 @@ def status_text(state: ContainerState, now: datetime) -> str:
     return f"Exited ({state.exit_code}) {ago} ago"
 
 
-def _status(state: ContainerState, node: NodeRecord | None, now: datetime) -> str:
+def summary_status(state: ContainerState, node: NodeRecord | None, now: datetime) -> str:
+    """Return ``Status`` of a summary: the state, or that its node is not heard of."""
     if node is None or node.state is not NodeState.UNREACHABLE:
         return status_text(state, now)
     silent = human_duration((now - (node.last_seen or now)).total_seconds())

@@ -12,15 +12,16 @@ from flotilla_engine.bodies import decode_create
 from flotilla_engine.filters import CONTAINER_PRUNE, Filters
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.networking import NetworkingConfig
-from flotilla_engine.render import container_summary, inspect_container
+from flotilla_engine.render import inspect_container
 from flotilla_engine.timestamps import parse_moment, unix_ns
 from flotilla_engine.updates import UpdateConfig
-from flotilla_gateway.answers import empty_response, json_response
+from flotilla_gateway.answers import JSON, empty_response, json_response
 from flotilla_gateway.bodies import read_body, required_json
-from flotilla_gateway.deps import FleetDep, VersionDep, ViewDep
+from flotilla_gateway.deps import FleetDep, SummariesDep, VersionDep, ViewDep
 from flotilla_gateway.domain.creation import CreateRequest
 from flotilla_gateway.domain.listing import listed
 from flotilla_gateway.query import Query
+from flotilla_gateway.summaries import sized_summaries
 
 router = APIRouter(prefix="/containers", tags=["Container"])
 
@@ -46,7 +47,11 @@ async def create(request: Request, fleet: FleetDep, view: ViewDep, version: Vers
 
 @router.get("/json", operation_id="ContainerList")
 async def list_containers(
-    request: Request, fleet: FleetDep, view: ViewDep, version: VersionDep
+    request: Request,
+    fleet: FleetDep,
+    view: ViewDep,
+    version: VersionDep,
+    summaries: SummariesDep,
 ) -> Response:
     """Return containers, newest first."""
     query = Query(request)
@@ -57,15 +62,10 @@ async def list_containers(
         all=query.flag("all"),
         limit=query.integer("limit") if query.text("limit") else 0,
     )
-    sizes = {}
     if query.flag("size"):
         sizes = await fleet.containers.sizes([record for record, _ in found])
-    return json_response(
-        [
-            container_summary(record, version, node=node, size=sizes.get(record.id))
-            for record, node in found
-        ]
-    )
+        return json_response(sized_summaries(found, version, sizes))
+    return Response(summaries.json(found, version), media_type=JSON)
 
 
 @router.get("/{name}/json", operation_id="ContainerInspect")
