@@ -6,12 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Scope
 
 from flotilla_core.errors import InvalidArgumentError, Kind, error_of
+from flotilla_gateway.dispatch import GroupDispatcher
 from flotilla_gateway.errors import STATUS, add_handlers
 from flotilla_gateway.middleware import EngineMiddleware
 from flotilla_gateway.query import Query
@@ -39,28 +40,28 @@ def _scope(method: str, path: str, query: str = "") -> Scope:
 
 def _app() -> EngineMiddleware:
     app = FastAPI(openapi_url=None)
+    own = APIRouter()
 
-    @app.get("/seen")
+    @own.get("/seen")
     async def seen(request: Request) -> Response:
         version = request.scope["flotilla.api_version"]
         return Response(f"{version} {request.scope.get('flotilla.node')}")
 
-    @app.get("/raise/{kind}")
+    @own.get("/raise/{kind}")
     async def raising(kind: str) -> Response:
         raise error_of(Kind(kind), "words for the user")
 
-    @app.get("/bug")
+    @own.get("/bug")
     async def bug() -> Response:
         raise ZeroDivisionError("secret detail")
 
-    @app.get("/number")
+    @own.get("/number")
     async def number(limit: int) -> Response:
         return Response(str(limit))
 
-    for router in (system.router, absent.listing, absent.router):
-        app.include_router(router)
     add_handlers(app)
-    return EngineMiddleware(app)
+    routers = (own, system.router, absent.listing, absent.router)
+    return EngineMiddleware(GroupDispatcher(app, routers))
 
 
 async def _asked(path: str, method: str = "GET", query: str = "") -> Answer:

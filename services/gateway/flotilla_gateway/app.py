@@ -17,6 +17,7 @@ from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_database import Database, opened
 from flotilla_engine.events import EventMessage
 from flotilla_gateway.deps import Ports
+from flotilla_gateway.dispatch import GroupDispatcher
 from flotilla_gateway.domain.fleet import FleetSettings, opened_fleet
 from flotilla_gateway.errors import add_handlers
 from flotilla_gateway.middleware import EngineMiddleware
@@ -42,12 +43,9 @@ class Events:
 def make_app(ports: Ports) -> ASGIApp:
     """Build the application that answers the Docker Engine API."""
     app = FastAPI(title="Flotilla", docs_url=None, redoc_url=None, openapi_url=None)
-    app.router.redirect_slashes = False
     app.state.ports = ports
-    for router in ROUTERS:
-        app.include_router(router)
     add_handlers(app)
-    return EngineMiddleware(app)
+    return EngineMiddleware(GroupDispatcher(app, ROUTERS))
 
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:

@@ -30,8 +30,6 @@ STATUS = {
 }
 
 PAGE_NOT_FOUND = "page not found"
-ANSWERED = "flotilla.answered"
-"""In the scope: the bug that is being raised was logged and answered (Starlette raises it on)."""
 
 
 def error_response(error: FlotillaError) -> Response:
@@ -53,17 +51,11 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(FlotillaError, _on_flotilla_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def _on_flotilla_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, FlotillaError)
     return error_response(error)
-
-
-def _on_bug(request: Request, error: Exception) -> Response:
-    request.scope[ANSWERED] = True
-    return unexpected_response(error)
 
 
 def _on_validation_error(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flotilla_engine.versions import MAXIMUM, MINIMUM, Version, version_text
 from flotilla_gateway.answers import json_response
-from flotilla_gateway.errors import ANSWERED, unexpected_response
+from flotilla_gateway.errors import unexpected_response
 from flotilla_gateway.version import ENGINE_VERSION
 
 HEADERS = (
@@ -52,8 +52,6 @@ class EngineMiddleware:
             else:
                 await self._app(scope, receive, send_with_headers)
         except Exception as error:
-            if scope.get(ANSWERED):
-                return
             if started or scope["type"] != "http" or _is_hijacked(scope):
                 raise
             await unexpected_response(error)(scope, receive, send_with_headers)
