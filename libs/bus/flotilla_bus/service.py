@@ -107,8 +107,11 @@ class Service:
         )
 
         async def listen() -> None:
+            # A node listens without a queue group: after a cut, the broker may still hold its dead
+            # connection, and would hand requests to that one by turns.
+            queue = "" if method.of_node else self._name
             connection = self._bus.connection
-            self._listeners.append(await connection.listen(subject, on_message, self._name))
+            self._listeners.append(await connection.listen(subject, on_message, queue))
 
         self._subscribing.append(asyncio.create_task(listen()))
 
