@@ -237,24 +237,26 @@ async def test_a_running_response_outlives_the_clients_fin(
         assert (await reader.read(-1)).endswith(b"4\r\nlast\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize("plain", ["tcp", "unix"])
+@pytest.mark.parametrize(("plain", "agent"), [("tcp", "User-Agent: x\r\n"), ("unix", "")])
 @on_uvloop
 async def test_a_lost_client_is_told_to_the_handler(
-    plain: str, certificates: CertificateFiles, tmp_path: Path
+    plain: str, agent: str, certificates: CertificateFiles, tmp_path: Path
 ) -> None:
+    begun = asyncio.Event()
     told = asyncio.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
+        begun.set()
         if (await receive())["type"] == "http.disconnect":
             told.set()
 
     async with _connected(app, plain, certificates, tmp_path) as (_, writer):
-        writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(f"GET /events HTTP/1.1\r\nHost: x\r\n{agent}\r\n".encode())
         await writer.drain()
-        writer.transport.abort()
-        if plain == "unix":
-            await told.wait()
+        await begun.wait()
+        writer.close()
+        await told.wait()
 
 
 @on_uvloop

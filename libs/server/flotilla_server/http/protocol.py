@@ -176,14 +176,18 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self.data_received(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Serve a half-closed client to the end, unless it left within its request."""
+        """Serve a half-closed client to the end, unless it left within its request.
+
+        HTTP libraries, which name themselves, never close their side alone: their FIN means that
+        they are gone, and what runs for them should end at once.
+        """
         if self._at_eof:
             return True
         self._at_eof = True
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return False
-        if not self._request_read:
+        if not self._request_read or _is_library(self.headers):
             cycle.disconnected = True
             cycle.message_event.set()
             return False
@@ -236,6 +240,10 @@ class EngineHttpProtocol(HttpToolsProtocol):
         connection = _Hijacked(self, bytes(self._early))
         self._early.clear()
         return connection
+
+
+def _is_library(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"user-agent" for name, _ in headers)
 
 
 class _BodyCallbacks:
