@@ -24,7 +24,12 @@ _RESULTS = Path("bench/results")
 def main() -> int:
     """Measure, print a table, write it to bench/results as well."""
     arguments = _arguments()
-    chosen = [m for m in ALL if not arguments.names or any(n in m.name for n in arguments.names)]
+    chosen = [
+        m
+        for m in ALL
+        if (not arguments.names and not m.only_if_named)
+        or any(name in m.name for name in arguments.names)
+    ]
     binary = shutil.which(arguments.dockerd)
     if binary is None:
         print(f"bench: no dockerd at {arguments.dockerd}; DOCKERD= names one", file=sys.stderr)

@@ -25,13 +25,23 @@ class Contender:
     engine: Engine
     monitor: str  # the monitor's program
     mark: str  # a text in the monitor's command line
+    services: dict[str, int]  # its processes besides the monitors
+
+    def memory(self) -> str:
+        """Return the resident memory of its services."""
+        sizes = {
+            name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
+            for name, pid in self.services.items()
+        }
+        return ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items())
 
 
 @contextmanager
 def flotilla(hosts: int) -> Iterator[Contender]:
     """Bring up our own stack."""
     with running_stack(hosts=hosts) as stack:
-        yield Contender("flotilla", stack.engine, "conmon", str(stack.data_dir))
+        pids = {path.stem: int(path.read_text().split()[0]) for path in stack.run_dir.glob("*.pid")}
+        yield Contender("flotilla", stack.engine, "conmon", str(stack.data_dir), pids)
 
 
 @contextmanager
@@ -52,7 +62,8 @@ def dockerd(binary: Path) -> Iterator[Contender]:
     engine = Engine(f"unix://{socket}", is_flotilla=False)
     try:
         _await(engine, process, folder / "log")
-        yield Contender("dockerd", engine, "containerd-shim", str(folder))
+        pids = {"dockerd": process.pid}
+        yield Contender("dockerd", engine, "containerd-shim", str(folder), pids)
     finally:
         _remove_containers(engine)
         process.terminate()

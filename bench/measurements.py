@@ -14,6 +14,7 @@ _AT_ONCE = 8
 _MANY = 50
 _LISTED = 200
 _IDLE = 20
+_CROWD = 1000
 _TIMEOUT_S = 600.0
 
 
@@ -26,6 +27,7 @@ class Measurement:
     rounds: int
     prepare: Callable[[Contender], object]  # a context manager around all rounds
     measure: Callable[[Contender], float]
+    only_if_named: bool = False
 
 
 def _timed(contender: Contender, *arguments: str, stdin: Path | None = None) -> float:
@@ -82,6 +84,31 @@ def listed(contender: Contender) -> Iterator[None]:
         yield
         for identifier in made:
             api.delete(f"/containers/{identifier}", params={"force": "true"})
+
+
+@contextmanager
+def crowded(contender: Contender) -> Iterator[None]:
+    """Have a thousand idle containers, on one node."""
+    body = {
+        "Image": "busybox",
+        "Cmd": ["sleep", "100000"],
+        "Labels": {"flotilla.node": "host1"},
+        "HostConfig": {"NetworkMode": "none"},
+    }
+    with contender.engine.api(timeout_s=_TIMEOUT_S) as api, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def run(_: int) -> str:
+            made: str = api.post("/containers/create", json=body).raise_for_status().json()["Id"]
+            api.post(f"/containers/{made}/start").raise_for_status()
+            return made
+
+        def remove(made: str) -> None:
+            api.delete(f"/containers/{made}", params={"force": "true"}).raise_for_status()
+
+        made = list(pool.map(run, range(_CROWD)))
+        print(f"{contender.name} with {_CROWD}: {contender.memory()}", flush=True)
+        yield
+        list(pool.map(remove, made))
 
 
 @contextmanager
@@ -187,4 +214,5 @@ ALL = (
     Measurement("stats --no-stream", "s", 3, running, _command("stats", "--no-stream", "one")),
     Measurement("top", "s", 10, running, _command("top", "one")),
     Measurement("diff", "s", 10, running, _command("diff", "one")),
+    Measurement("ps -a of 1,000 idle", "s", 10, crowded, _command("ps", "-a"), True),
 )
