@@ -14,6 +14,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
+from flotilla_bus.sockets import bound_silence
+
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.25
@@ -207,6 +209,9 @@ class Connection:
     async def _on_connected(self) -> None:
         self.last_change = asyncio.get_running_loop().time()
         self._last_error = ""
+        writer = getattr(self.client._transport, "_io_writer", None)
+        if writer is not None:
+            bound_silence(writer.transport)
         self.connected.set()
 
     async def _on_reconnected(self) -> None:

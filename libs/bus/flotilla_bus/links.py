@@ -22,6 +22,7 @@ from flotilla_bus.frames import (
     direct_head,
     encode,
 )
+from flotilla_bus.sockets import bound_silence
 from flotilla_bus.streams import Stream
 from flotilla_core.errors import UnavailableError
 
@@ -139,6 +140,7 @@ class DirectLink(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        bound_silence(transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to receive."""
