@@ -2,11 +2,12 @@
 
 import json
 import os
+import ssl
 from pathlib import Path
 
 import pytest
 
-from flotilla_cli import doctor, nats_server, services, stack
+from flotilla_cli import certificates, doctor, nats_server, services, stack
 from flotilla_cli.__main__ import main
 
 
@@ -79,3 +80,14 @@ def test_agent_enters_its_hosts_network_only(tmp_path: Path) -> None:
     assert agent.argv[:3] == ("nsenter", "--net=/run/netns/flt-a-host1", "--")
     assert agent.argv[-2:] == ("-m", "flotilla_runtime_agent")
     assert agent.settings["FLOTILLA_RUNTIME_AGENT_CGROUP_PARENT"] == "/flotilla/a/host1"
+
+
+def test_certificates_are_made_once_and_keys_are_for_root_alone(tmp_path: Path) -> None:
+    certificates.ensure(tmp_path / "tls")
+    made = {path.name: path.read_bytes() for path in (tmp_path / "tls").iterdir()}
+    certificates.ensure(tmp_path / "tls")
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "tls").iterdir()}
+    assert set(made) == {"ca.pem", "cert.pem", "key.pem", "server-cert.pem", "server-key.pem"}
+    assert (tmp_path / "tls/key.pem").stat().st_mode & 0o777 == 0o600
+    context = ssl.create_default_context(cafile=str(tmp_path / "tls/ca.pem"))
+    context.load_cert_chain(tmp_path / "tls/server-cert.pem", tmp_path / "tls/server-key.pem")

@@ -12,6 +12,7 @@ from flotilla_cli.failure import CommandError
 from flotilla_core.errors import FlotillaError
 
 Command = Callable[[argparse.Namespace], None]
+_LISTEN = "tcp://HOST:PORT, tls://HOST:PORT or unix:///PATH; repeatable"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def _add_stack_commands(commands: "Subcommands[argparse.ArgumentParser]") -> Non
     up = _add(commands, "up", _up, "bring a fleet up on this machine; safe to repeat")
     up.add_argument("--hosts", type=int, help="1: this host; more: simulated hosts")
     up.add_argument("--data-dir", type=Path, help="where everything is kept")
-    up.add_argument("--listen", action="append", help="tcp://HOST:PORT or unix:///PATH; repeatable")
+    up.add_argument("--listen", action="append", help=_LISTEN)
     up.add_argument("--quiet", action="store_true", help="no progress")
     down = _add(commands, "down", _down, "stop the fleet and its containers")
     down.add_argument("--purge", action="store_true", help="remove its data as well")
@@ -142,8 +143,8 @@ def _up(arguments: argparse.Namespace) -> None:
     wish = fleet.Wish(arguments.name, arguments.hosts, arguments.data_dir, listen)
     up = fleet.up(wish, lambda _: None if arguments.quiet else _say(_))
     if not arguments.quiet:
-        for endpoint in status.endpoints(up):
-            _say(f"  docker --host {endpoint} ps")
+        for line in status.invitations(up):
+            _say(f"  {line}")
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flotilla_cli import gateway, hosts, nats_server, processes, services, simulation, stack
+from flotilla_cli import (
+    certificates,
+    gateway,
+    hosts,
+    nats_server,
+    processes,
+    services,
+    simulation,
+    stack,
+)
 from flotilla_cli.failure import CommandError
 from flotilla_cli.stack import Host, Stack
 
@@ -34,6 +43,8 @@ def up(wish: Wish, say: Say) -> Stack:
     fleet.save()
     services.write_credentials(fleet)
     nats_server.write_config(fleet)
+    if fleet.uses_tls:
+        certificates.ensure(fleet.tls_dir)
     if fleet.simulated:
         simulation.set_up(fleet)
         for host in fleet.hosts:

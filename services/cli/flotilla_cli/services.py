@@ -135,7 +135,13 @@ def _registry_proxy(stack: Stack) -> dict[str, str]:
 
 
 def _gateway(stack: Stack) -> dict[str, str]:
+    tls = {
+        "TLS_CERT": str(stack.tls_dir / "server-cert.pem"),
+        "TLS_KEY": str(stack.tls_dir / "server-key.pem"),
+        "TLS_CA": str(stack.tls_dir / "ca.pem"),
+    }
     return {
+        **(tls if stack.uses_tls else {}),
         "DATABASE_URL": f"sqlite+aiosqlite:///{stack.data_dir}/gateway/catalogue.db",
         "LISTEN": ",".join((f"unix://{stack.socket}", *stack.listen)),
         "DIRECT_LISTEN": f"{stack.control_address}:{DIRECT_PORT}",

@@ -58,6 +58,16 @@ class Stack:
         return self.run_dir / "docker.sock"
 
     @property
+    def uses_tls(self) -> bool:
+        """Whether the gateway listens with TLS anywhere."""
+        return any(endpoint.startswith("tls://") for endpoint in self.listen)
+
+    @property
+    def tls_dir(self) -> Path:
+        """The folder of certificates, for the gateway and for clients (`DOCKER_CERT_PATH`)."""
+        return self.data_dir / "tls"
+
+    @property
     def mark(self) -> str:
         """Eight characters that name the stack where names are short (links, nft tables)."""
         return hashlib.sha256(self.name.encode()).hexdigest()[:8]

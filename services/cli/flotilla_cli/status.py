@@ -35,6 +35,16 @@ def endpoints(stack: Stack) -> list[str]:
     return [*stack.listen, f"unix://{stack.socket}"]
 
 
+def invitations(stack: Stack) -> Iterator[str]:
+    """Yield a docker command for each endpoint."""
+    for endpoint in endpoints(stack):
+        if endpoint.startswith("tls://"):
+            host = endpoint.replace("tls://", "tcp://", 1)
+            yield f"DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH={stack.tls_dir} docker --host {host} ps"
+        else:
+            yield f"docker --host {endpoint} ps"
+
+
 def _host_lines(stack: Stack, asked: bool) -> Iterator[str]:
     problem = ""
     nodes: dict[str, NodeRecord] = {}
