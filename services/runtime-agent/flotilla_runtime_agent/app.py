@@ -60,6 +60,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
             runtimes=host.runtimes,
             default_runtime=settings.default_runtime,
         )
+        await node.ask_runtime()
         service = await stack.enter_async_context(
             Service(bus, name="runtime-agent", node=identifier)
         )

@@ -9,6 +9,7 @@ import resource
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from flotilla_core.clock import now
@@ -16,6 +17,7 @@ from flotilla_core.ids import new_node_id
 from flotilla_engine.records import NodeInfo, NodeRecord, Platform
 from flotilla_runtime_agent.logs import drivers
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
+from flotilla_runtime_agent.runtime.processes import run
 from flotilla_runtime_agent.spec import cgroups
 from flotilla_runtime_agent.spec.build import has_apparmor
 
@@ -65,12 +67,23 @@ class Node:
             address=address,
             labels=dict(labels),
             platform=own_platform(),
+            engine_version=_version(),
             cpus=len(os.sched_getaffinity(0)),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         )
         self._root_dir = root_dir
         self._runtimes = runtimes
         self._default_runtime = default_runtime
+        self.runtime_version = ""
+
+    async def ask_runtime(self) -> None:
+        """Ask the default runtime for its version."""
+        chosen = self._runtimes[self._default_runtime]
+        with suppress(OSError, TimeoutError):
+            done = await run([chosen.path, "--version"])
+            for line in done.stdout.decode(errors="replace").splitlines():
+                if line.startswith(("commit:", "runc version")):
+                    self.runtime_version = line.rpartition(" ")[2]
 
     def info(self) -> NodeInfo:
         """Return what there is to know now."""
@@ -87,6 +100,7 @@ class Node:
             security_options=_security_options(),
             runtimes={name: {"path": str(item.path)} for name, item in self._runtimes.items()},
             default_runtime=self._default_runtime,
+            runc_version=self.runtime_version,
             log_drivers=drivers.available(),
             swap_limit=cgroups.has_swap_limit(),
             blkio_weight=cgroups.has_block_weight(),
@@ -98,6 +112,12 @@ class Node:
             n_fd=len(list(Path("/proc/self/fd").iterdir())),
             n_goroutines=len(asyncio.all_tasks()),
         )
+
+
+def _version() -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("flotilla-runtime-agent")
+    return ""
 
 
 def _security_options() -> list[str]:

@@ -8,7 +8,6 @@ on as they come; lines of any length need no memory.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -18,7 +17,8 @@ _TIME_WIDTH = 29  # without the offset: 2026-01-02T03:04:05.123456789
 _STREAM_AT = 36
 _FLAG_AT = 43
 _CONTENT_AT = 45
-_OUT, _ERR = b"stdout F ", b"stderr F "
+_PARTS = {b"stdout P ", b"stderr P "}
+_KINDS = {b"stdout F ", b"stderr F ", *_PARTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,57 +88,71 @@ class Renderer:
         """Render records; the chunk ends with a newline."""
         lines = chunk.split(b"\n")
         lines.pop()
-        if self.since:
-            if lines[-1][:_TIME_WIDTH] < self.since:
-                return b""
+        kinds = {line[_STREAM_AT:_CONTENT_AT] for line in lines}
+        if not kinds <= _KINDS:  # something torn
+            lines = [line for line in lines if line[_STREAM_AT:_CONTENT_AT] in _KINDS]
+        lines = self._within(lines)
+        if not lines:
+            return b""
+        has_parts = not kinds.isdisjoint(_PARTS)
+        if len({kind[:6] for kind in kinds & _KINDS}) == 1:
+            return self._run(lines, has_parts=has_parts)
+        runs = groupby(lines, key=_stream_of)
+        return b"".join([self._run(list(run), has_parts=has_parts) for _, run in runs])
+
+    def _within(self, lines: list[bytes]) -> list[bytes]:
+        """Keep what is between ``since`` and ``until``."""
+        if self.since and lines:
             if lines[0][:_TIME_WIDTH] >= self.since:
                 self.since = b""
-        is_past = bool(self.until) and lines[-1][:_TIME_WIDTH] > self.until
-        if not (self.details or self.since or self._inside or is_past):
-            kinds = {line[_STREAM_AT:_CONTENT_AT] for line in lines}
-            if kinds <= {_OUT, _ERR}:
-                return self._whole_lines(lines, is_mixed=len(kinds) > 1)
-        return b"".join(self._one_by_one(lines))
+            else:
+                lines = [line for line in lines if line[:_TIME_WIDTH] >= self.since]
+        if self.until and lines and lines[-1][:_TIME_WIDTH] > self.until:
+            self.is_past = True
+            return [line for line in lines if line[:_TIME_WIDTH] <= self.until]
+        return lines
 
-    def _whole_lines(self, lines: list[bytes], *, is_mixed: bool) -> bytes:
-        """Render lines that have no parts; neighbours of one stream share a frame."""
-        if not is_mixed:
-            return self._run(lines)
-        runs = groupby(lines, key=_stream_of)
-        return b"".join([self._run(list(run)) for _, run in runs])
-
-    def _run(self, lines: list[bytes]) -> bytes:
+    def _run(self, lines: list[bytes], *, has_parts: bool) -> bytes:
+        """Render neighbours of one stream; they share a frame."""
         stream = STREAMS[_stream_of(lines[0])]
-        if not (self.stdout if stream == 1 else self.stderr):
-            return b""
+        is_wanted = self.stdout if stream == 1 else self.stderr
+        pieces = []
+        for block in _blocks(lines) if has_parts else [lines]:
+            is_open = block[-1][_FLAG_AT : _FLAG_AT + 1] == b"P"
+            if is_wanted:
+                pieces.append(self._block(block, stream, is_open=is_open))
+            if is_open:
+                self._inside.add(stream)
+            else:
+                self._inside.discard(stream)
+        payload = b"".join(pieces)
+        return frame(stream, payload) if self.mux and payload else payload
+
+    def _block(self, lines: list[bytes], stream: int, *, is_open: bool) -> bytes:
+        """Render lines of which only the last one may be a part."""
         if self.timestamps:
-            contents = [b"%bZ %b" % (line[:_TIME_WIDTH], line[_CONTENT_AT:]) for line in lines]
+            more = b"Z " + self.details
+            contents = [
+                b"%b%b%b" % (line[:_TIME_WIDTH], more, line[_CONTENT_AT:]) for line in lines
+            ]
+        elif self.details:
+            contents = [self.details + line[_CONTENT_AT:] for line in lines]
         else:
             contents = [line[_CONTENT_AT:] for line in lines]
-        contents.append(b"")
-        payload = b"\n".join(contents)
-        return frame(stream, payload) if self.mux else payload
+        if stream in self._inside:
+            contents[0] = lines[0][_CONTENT_AT:]
+        if not is_open:
+            contents.append(b"")
+        return b"\n".join(contents)
 
-    def _one_by_one(self, lines: list[bytes]) -> Iterator[bytes]:
-        for line in lines:
-            record = parse(line)
-            if record is None or record.time < self.since:
-                continue
-            if self.until and record.time > self.until:
-                self.is_past = True
-                return
-            is_first = record.stream not in self._inside
-            if record.is_partial:
-                self._inside.add(record.stream)
-            else:
-                self._inside.discard(record.stream)
-            if self.stdout if record.stream == 1 else self.stderr:
-                payload = self._payload(record, is_first=is_first)
-                yield frame(record.stream, payload) if self.mux else payload
 
-    def _payload(self, record: LogRecord, *, is_first: bool) -> bytes:
-        end = b"" if record.is_partial else b"\n"
-        if not is_first:
-            return record.content + end
-        stamp = record.time + b"Z " if self.timestamps else b""
-        return stamp + self.details + record.content + end
+def _blocks(lines: list[bytes]) -> list[list[bytes]]:
+    """Cut lines after each part."""
+    blocks, start = [], 0
+    for number, line in enumerate(lines):
+        if line[_FLAG_AT : _FLAG_AT + 1] == b"P":
+            blocks.append(lines[start : number + 1])
+            start = number + 1
+    if start < len(lines):
+        blocks.append(lines[start:])
+    return blocks
