@@ -50,9 +50,8 @@ class Database:
             UnavailableError: If the database cannot be reached.
         """
         async with self._queue(), self._connected() as connection, connection.begin():
-            if self.is_sqlite:
-                raw = await connection.get_raw_connection()
-                driver = raw.driver_connection
+            if self.is_sqlite and connection.sync_connection is not None:
+                driver = connection.sync_connection.connection.driver_connection
                 if isinstance(driver, ThreadConnection):
                     driver.begin_with_next("BEGIN IMMEDIATE")
             yield connection

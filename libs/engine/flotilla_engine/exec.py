@@ -2,7 +2,6 @@
 
 from pydantic import Field
 
-from flotilla_engine.config import Words
 from flotilla_engine.model import EngineModel
 
 
@@ -17,7 +16,7 @@ class ExecConfig(EngineModel):
     tty: bool = False
     console_size: list[int] | None = None  # height, width
     env: list[str] = Field(default_factory=list)
-    cmd: Words | None = None
+    cmd: list[str] | None = None
     privileged: bool = False
     user: str = ""
     working_dir: str = ""

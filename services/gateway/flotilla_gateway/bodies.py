@@ -43,7 +43,7 @@ async def optional_json(request: Request, model: type[M]) -> M:
     body = await read_body(request)
     if not body:
         return model()
-    return decode(model, body, request.headers.get("content-type"))
+    return decode(model, body, request.headers.get("content-type", ""))
 
 
 async def required_json(request: Request, model: type[M]) -> M:
@@ -53,4 +53,4 @@ async def required_json(request: Request, model: type[M]) -> M:
         InvalidArgumentError: With dockerd's text.
     """
     body = await read_body(request)
-    return decode(model, body, request.headers.get("content-type"))
+    return decode(model, body, request.headers.get("content-type", ""))

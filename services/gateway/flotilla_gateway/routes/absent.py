@@ -6,7 +6,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flotilla_core.errors import NotFoundError, NotImplementedYetError, UnavailableError
+from flotilla_core.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    NotImplementedYetError,
+    UnavailableError,
+)
 from flotilla_gateway.answers import json_response
 
 router = APIRouter()
@@ -54,6 +59,32 @@ listing = APIRouter()
 async def plugins() -> Response:
     """List no plugins."""
     return json_response([])
+
+
+@listing.api_route("/plugins/{name:path}/json", methods=["GET"], operation_id="PluginInspect")
+@listing.api_route("/plugins/{name:path}/{verb}", methods=["POST"])
+@listing.api_route("/plugins/{name:path}", methods=["DELETE"], operation_id="PluginDelete")
+async def plugin(name: str, request: Request) -> Response:
+    """Answer that there is no such plugin; installing one is not offered."""
+    if request.url.path in ("/plugins/pull", "/plugins/create"):
+        raise NotImplementedYetError("plugins are not offered by Flotilla")
+    raise NotFoundError(f'plugin "{name}" not found')
+
+
+@listing.api_route("/containers/{name}/checkpoints", methods=["GET", "POST"])
+@listing.api_route("/containers/{name}/checkpoints/{checkpoint}", methods=["DELETE"])
+async def checkpoints(name: str) -> Response:
+    """Refuse an experimental feature, as dockerd does unless told otherwise."""
+    raise NotImplementedYetError(
+        "This experimental feature is disabled by default. Start the Docker daemon in experimental "
+        "mode in order to enable it."
+    )
+
+
+@listing.get("/containers/{name}/attach/ws")
+async def no_websocket(name: str) -> Response:
+    """Refuse a plain request for a web socket."""
+    raise InvalidArgumentError("not websocket protocol")
 
 
 @listing.post("/build/prune", operation_id="BuildPrune")

@@ -29,7 +29,7 @@ _STAT_HEADER = "X-Docker-Container-Path-Stat"
 def _path(request: Request) -> str:
     path = Query(request).text("path")
     if not path:
-        raise InvalidArgumentError("bad parameter: 'path' cannot be empty")
+        raise InvalidArgumentError("bad parameter: pathcannot be empty")
     return path
 
 
@@ -53,7 +53,7 @@ async def stat(
     located = await fleet.locator.container(name, view)
     asked = agent.ArchiveRequest(container=located.id, path=path)
     found = await bus.call(agent.ARCHIVE_STAT, asked, node=located.node_id)
-    return Response(None, 200, _stat_header(found), "application/json")
+    return Response(None, 200, _stat_header(found))
 
 
 @router.get("/{name}/archive", operation_id="ContainerArchive")

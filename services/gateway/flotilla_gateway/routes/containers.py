@@ -29,7 +29,7 @@ router = APIRouter(prefix="/containers", tags=["Container"])
 @router.post("/create", operation_id="ContainerCreate")
 async def create(request: Request, fleet: FleetDep, view: ViewDep, version: VersionDep) -> Response:
     """Make a container."""
-    body = decode_create(await read_body(request), request.headers.get("content-type"))
+    body = decode_create(await read_body(request), request.headers.get("content-type", ""))
     query = Query(request)
     container_id, warnings = await fleet.creation.create(
         CreateRequest(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -32,8 +34,10 @@ async def create(
     located = await fleet.locator.container(name, view)
     exec_id = new_id()
     asked = agent.ExecCreateRequest(container=located.id, exec_id=exec_id, config=config)
-    await bus.call(agent.EXEC_CREATE, asked, node=located.node_id)
-    await fleet.execs.remember(exec_id, located.id)
+    await asyncio.gather(
+        bus.call(agent.EXEC_CREATE, asked, node=located.node_id),
+        fleet.execs.remember(exec_id, located.id),
+    )
     return json_response({"Id": exec_id}, 201)
 
 
