@@ -292,3 +292,15 @@ async def test_join_tokens_hold_until_they_expire(catalogue: Catalogue) -> None:
     for wrong in (expired, token[:-1], "", "FLTJN-x-y"):
         with pytest.raises(UnauthenticatedError):
             await catalogue.nodes.check_token(wrong)
+
+
+async def test_a_volume_shows_where_it_is_once_it_is_used(catalogue: Catalogue) -> None:
+    await catalogue.volumes.create(VolumeRecord(name="data", created=NOW))
+    await catalogue.volumes.bind("data", "node-a")
+    container = new("db", volumes={"data"})
+    await catalogue.containers.reserve(container)
+    first = change(container, 1)
+    assert first.record is not None
+    first.record.mounts = [MountPoint(type="volume", name="data", source="/x/_data")]
+    await catalogue.containers.apply("node-a", first)
+    assert (await catalogue.volumes.get("data")).mountpoint == "/x/_data"

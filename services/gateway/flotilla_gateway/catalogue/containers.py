@@ -441,7 +441,16 @@ async def _note_volumes(connection: AsyncConnection, node_id: str, record: Conta
     mounts = {mount.name: mount for mount in record.mounts if mount.type == "volume" and mount.name}
     if not mounts:
         return
-    known = set(await connection.scalars(select(VolumeRow.name).where(VolumeRow.name.in_(mounts))))
+    rows = await connection.execute(
+        select(VolumeRow.name, VolumeRow.mountpoint).where(VolumeRow.name.in_(mounts))
+    )
+    known = {row.name: row.mountpoint for row in rows}
+    for name in [name for name, mountpoint in known.items() if not mountpoint]:
+        await connection.execute(
+            update(VolumeRow)
+            .where(VolumeRow.name == name, VolumeRow.node_id == node_id)
+            .values(mountpoint=mounts[name].source)
+        )
     used = set(
         await connection.scalars(select(MountRow.volume).where(MountRow.container_id == record.id))
     )

@@ -33,6 +33,7 @@ from flotilla_gateway.catalogue.tables import (
 from flotilla_gateway.domain.ipam import Pool, PoolExhaustedError, Subnet, lease, mac_of, pool_of
 
 _FIRST_VNI = 4096
+_SPANNING = ("bridge", "overlay")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Networks:
                 await _lock_pools(connection)
                 rows = (await connection.scalars(select(NetworkRow.pools))).all()
                 record, pools = plan([subnet for row in rows for subnet in _subnets(row)])
-                if record.driver == "bridge" and not record.config_only:
+                if record.driver in _SPANNING and not record.config_only:
                     record = record.model_copy(update={"vni": await _free_vni(connection)})
                 await connection.execute(
                     insert(NetworkRow).values(

@@ -298,12 +298,15 @@ class Creation:
         return True
 
     async def _make(self, draft: _Draft, node: NodeRecord) -> agent.RecordAnswer:
+        config = draft.config
+        if not config.hostname and draft.host_config.network_mode == "host":
+            config = config.model_copy(update={"hostname": node.name})
         request = agent.CreateRequest(
             id=draft.id,
             name=draft.name,
             image=draft.image,
             image_reference=draft.config.image,
-            config=draft.config,
+            config=config,
             host_config=draft.host_config,
             endpoints=self._endpoints(draft, node),
             volumes=draft.volumes,
@@ -337,11 +340,17 @@ class Creation:
                 container_id=draft.id,
                 container_name=draft.name,
                 node_id=node.id,
-                names=[draft.name, *settings.aliases, short_id(draft.id)],
+                names=_names(draft, settings),
                 settings=settings,
             )
             for name, (network, settings) in draft.networks.items()
         ]
+
+
+def _names(draft: _Draft, settings: EndpointSettings) -> list[str]:
+    """Return what DNS answers to, in dockerd's order: the host name too, if one was asked for."""
+    names = [draft.name, *settings.aliases, short_id(draft.id), draft.config.hostname]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def port_claims(host_config: HostConfig) -> Sequence[PortClaim]:

@@ -18,6 +18,7 @@ from flotilla_gateway.domain.events import EventSink
 from flotilla_gateway.domain.ipam import DEFAULT_POOLS, parsed_pools
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.locator import Locator
+from flotilla_gateway.domain.moves import VolumeMoves
 from flotilla_gateway.domain.networks import Networks
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.pusher import NetworkPusher
@@ -110,6 +111,8 @@ async def opened_fleet(
             learning.listeners.append(ingress.wake)
             running.append(tasks.create_task(ingress.run(), name="ingress"))
         sync.serve(service)
+        moves = VolumeMoves(bus, catalogue.volumes, nodes)
+        service.handle_stream(gateway.VOLUME_MOVE, moves.move)
         await service.ready()
         try:
             yield Fleet(
