@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +14,7 @@ from flotilla_engine.render import image_inspect, image_summary
 from flotilla_gateway.answers import json_response
 from flotilla_gateway.deps import BusDep, FleetDep, VersionDep
 from flotilla_gateway.domain.fleet import Fleet
+from flotilla_gateway.domain.layer_release import release_layers
 from flotilla_gateway.query import Query
 from flotilla_oci import platforms, references
 
@@ -62,7 +64,12 @@ async def prune(request: Request, bus: BusDep, fleet: FleetDep) -> Response:
     )
     answer = await bus.call(store.PRUNE, asked, timeout_s=_TIMEOUT_S)
     deleted = [_deleted(line) for line in answer.deleted] or None
-    return json_response({"ImagesDeleted": deleted, "SpaceReclaimed": answer.space_reclaimed_bytes})
+    response = json_response(
+        {"ImagesDeleted": deleted, "SpaceReclaimed": answer.space_reclaimed_bytes}
+    )
+    if deleted:
+        response.background = BackgroundTask(release_layers, bus, fleet.nodes)
+    return response
 
 
 @router.get("/{name:path}/json", operation_id="ImageInspect")
@@ -125,7 +132,10 @@ async def remove(name: str, request: Request, bus: BusDep, fleet: FleetDep) -> R
         in_use=await _in_use(fleet),
     )
     answer = await bus.call(store.REMOVE, asked, timeout_s=_TIMEOUT_S)
-    return json_response([_deleted(line) for line in answer.deleted])
+    response = json_response([_deleted(line) for line in answer.deleted])
+    if any(line.deleted for line in answer.deleted):
+        response.background = BackgroundTask(release_layers, bus, fleet.nodes)
+    return response
 
 
 async def _in_use(fleet: Fleet) -> list[store.ContainerUse]:

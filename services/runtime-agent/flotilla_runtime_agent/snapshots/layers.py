@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from flotilla_engine.records import ImageRecord, Layer
 from flotilla_runtime_agent.snapshots.fetch import Order
 
 _FETCH_MODULE = "flotilla_runtime_agent.snapshots.fetch"
-_PIN_S = 600.0
+_PIN_S = 60.0
 _LINK_LENGTH = 10
 
 
@@ -51,6 +52,7 @@ class LayerFolders:
         self._slots = asyncio.Semaphore(parallel)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._pinned: dict[str, float] = {}
+        self._wanted: Counter[str] = Counter()
 
     def open(self) -> None:
         """Make the folders and drop what was left half-made."""
@@ -94,9 +96,17 @@ class LayerFolders:
             FlotillaError: If the image store lacks one or does not answer.
         """
         chain_ids = image.chain_ids()
+        self._wanted.update(chain_ids)
+        try:
+            await self._fetch_missing(chain_ids, image.layers)
+        finally:
+            self._wanted.subtract(chain_ids)
+            self._wanted += Counter()  # drops what nobody wants any more
         self.pin(chain_ids)
+
+    async def _fetch_missing(self, chain_ids: list[str], layers: list[Layer]) -> None:
         waiting = []
-        for chain_id, layer in zip(chain_ids, image.layers, strict=True):
+        for chain_id, layer in zip(chain_ids, layers, strict=True):
             if self.has(chain_id):
                 continue
             task = self._under_way.get(chain_id)
@@ -178,13 +188,13 @@ class LayerFolders:
         return Path(self._store.token_file).read_text().strip() if self._store.token_file else ""
 
     def release(self, used: Collection[str]) -> int:
-        """Delete layers that are not used, pinned or under way; returns their bytes."""
+        """Delete layers that are not used, pinned or wanted; returns their bytes."""
         now = time.monotonic()
         self._pinned = {key: until for key, until in self._pinned.items() if until > now}
         freed = 0
         for folder in list(self._layers.iterdir()):
             chain_id = f"sha256:{folder.name}"
-            if chain_id in used or chain_id in self._pinned or chain_id in self._under_way:
+            if chain_id in used or chain_id in self._pinned or chain_id in self._wanted:
                 continue
             freed += tree_bytes(folder / "diff")
             trash = self._temporary / secrets.token_hex(8)
