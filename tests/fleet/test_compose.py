@@ -117,9 +117,9 @@ def test_a_stack_comes_up_scales_restarts_and_goes(project: Project) -> None:
     assert set(nodes.values()) == {"host1", "host2", "host3"}
     worker = next(name for name in nodes if "worker" in name)
     for service in ("web", "api", "db"):
-        assert project.reaches(worker, service)
-    fetched = project.engine.docker("exec", worker, "wget", "-qO-", "http://web:8000/").checked()
-    assert fetched.out == "hello"
+        eventually(lambda service=service: project.reaches(worker, service))  # type: ignore[misc]
+    fetch = ("exec", worker, "wget", "-qO-", "http://web:8000/")
+    eventually(lambda: project.engine.docker(*fetch).out == "hello")
 
     project.compose("up", "-d", "--scale", "worker=6")
     nodes = project.containers()
@@ -128,10 +128,10 @@ def test_a_stack_comes_up_scales_restarts_and_goes(project: Project) -> None:
     assert {nodes[name] for name in workers} == {"host1", "host2", "host3"}
     api = next(name for name in nodes if "api" in name)
     for name in workers:
-        assert project.reaches(api, name)
-        assert project.reaches(name, "db")
-    answer = project.engine.docker("exec", api, "nslookup", "worker").stdout
-    assert len([line for line in answer.splitlines() if line.startswith("Address")]) >= 7
+        eventually(lambda name=name: project.reaches(api, name))  # type: ignore[misc]
+        eventually(lambda name=name: project.reaches(name, "db"))  # type: ignore[misc]
+    look_up = ("exec", api, "nslookup", "worker")
+    eventually(lambda: project.engine.docker(*look_up).stdout.count("\nAddress") >= 7)
 
     project.compose("restart", "-t", "1")
     assert project.containers() == nodes

@@ -67,6 +67,7 @@ class FakeNode:
         self.containers: dict[str, ContainerRecord] = {}
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeRecord] = {}
+        self.silent = False
         self.created: list[agent.CreateRequest] = []
         self.started: list[agent.StartRequest] = []
 
@@ -95,7 +96,8 @@ class FakeNode:
     async def live(self) -> None:
         """Give signs of life until cancelled."""
         while True:
-            await self.bus.publish(gateway.HEARTBEAT, gateway.Heartbeat(node_id=self.id))
+            if not self.silent:
+                await self.bus.publish(gateway.HEARTBEAT, gateway.Heartbeat(node_id=self.id))
             await asyncio.sleep(0.5)
 
     async def tell(self, container_id: str) -> gateway.SyncAnswer:

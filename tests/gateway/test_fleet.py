@@ -226,3 +226,27 @@ async def test_two_creates_of_one_name_at_once_make_one_container(hosts: Any) ->
     )
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
     assert sum(len(node.containers) for node in hosts.nodes.values()) == 1
+
+
+async def test_containers_that_are_made_at_once_are_spread_too(hosts: Any) -> None:
+    answers = await asyncio.gather(
+        *(hosts.api.post("/containers/create", json={"Image": "busybox"}) for _ in range(8))
+    )
+    assert [answer.status_code for answer in answers] == [201] * 8
+    assert [len(node.containers) for node in hosts.nodes.values()] == [4, 4]
+
+
+async def test_what_is_known_of_a_silent_node_is_marked(hosts: Any) -> None:
+    container, home = await hosts.run("c1")
+    hosts.nodes[home].silent = True
+    await asyncio.wait_for(hosts.fleet.nodes.lost(hosts.nodes[home].id), 60)
+    inspected = await hosts.get(f"/containers/{container}/json")
+    assert inspected["Node"]["Status"] == "unreachable"
+    [listed] = await hosts.get("/containers/json")
+    assert listed["Status"].startswith("Unreachable for ")
+    refusal = await hosts.post(f"/containers/{container}/stop", status=503)
+    assert refusal["message"].startswith(f"node {home} is unreachable (for ")
+    assert (await hosts.run("c2"))[1] != home
+    hosts.nodes[home].silent = False
+    await hosts.nodes[home].join()
+    await hosts.post(f"/containers/{container}/stop", status=204)

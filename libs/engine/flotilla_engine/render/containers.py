@@ -151,8 +151,11 @@ def exec_inspect(record: ExecRecord) -> dict[str, Any]:
 
 
 def node_fields(node: NodeRecord) -> dict[str, Any]:
-    """Return the block ``Node`` that classic Swarm put into inspect."""
-    return {
+    """Return the block ``Node`` that classic Swarm put into inspect.
+
+    Of a silent node it also says so, and since when: all else is as it was known then.
+    """
+    fields: dict[str, Any] = {
         "ID": node.id,
         "Name": node.name,
         "Addr": node.address,
@@ -161,6 +164,9 @@ def node_fields(node: NodeRecord) -> dict[str, Any]:
         "Memory": node.memory_bytes,
         "Labels": node.labels,
     }
+    if node.state is NodeState.UNREACHABLE:
+        fields |= {"Status": "unreachable", "LastSeen": rfc3339_nano(node.last_seen)}
+    return fields
 
 
 def state_fields(state: ContainerState) -> dict[str, Any]:

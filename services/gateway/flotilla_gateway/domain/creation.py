@@ -1,5 +1,6 @@
 """Making a container: what it needs, where it goes, and the order in which things are promised."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -100,6 +101,7 @@ class Creation:
         self._learning = learning
         self._references = References(catalogue, locator)
         self._strategy = strategy
+        self._placing = asyncio.Lock()
 
     async def create(self, request: CreateRequest) -> tuple[str, list[str]]:
         """Make a container; returns its id and warnings.
@@ -187,16 +189,12 @@ class Creation:
     async def _place(self, draft: _Draft) -> agent.RecordAnswer:
         passed_over: set[str] = set()
         for attempt in range(_PLACE_ATTEMPTS):
-            node = choose(
-                draft.wanted, await self._candidates(draft.wanted, passed_over), self._strategy
-            )
-            info = (await self._nodes.get(node.id)).info
-            draft.warnings += [
-                warning
-                for warning in validate.check_on_node(draft.host_config, info)
-                if warning not in draft.warnings
-            ]
-            await self._reserve(draft, node)
+            async with self._placing:  # each choice sees the reservations before it
+                node = choose(
+                    draft.wanted, await self._candidates(draft.wanted, passed_over), self._strategy
+                )
+                await self._check_on(draft, node)
+                await self._reserve(draft, node)
             try:
                 if not await self._bind_volumes(draft, node):
                     await self._catalogue.containers.discard(draft.id)
@@ -213,6 +211,14 @@ class Creation:
                 await self._catalogue.containers.discard(draft.id)
                 raise
         raise ConflictError("the container's volumes moved while it was made; try again")
+
+    async def _check_on(self, draft: _Draft, node: NodeRecord) -> None:
+        info = (await self._nodes.get(node.id)).info
+        draft.warnings += [
+            warning
+            for warning in validate.check_on_node(draft.host_config, info)
+            if warning not in draft.warnings
+        ]
 
     async def _candidates(self, wanted: Wanted, passed_over: Collection[str]) -> list[Candidate]:
         claims = []

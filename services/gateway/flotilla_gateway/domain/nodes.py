@@ -42,7 +42,7 @@ class NodeStatus:
             state = NodeState.UNREACHABLE
         elif self.drained:
             state = NodeState.DRAINED
-        seen = datetime.fromtimestamp(time.time() - (self.silent_s or 0), UTC)
+        seen = datetime.fromtimestamp(int(time.time() - (self.silent_s or 0)), UTC)
         return self.info.node.model_copy(update={"state": state, "last_seen": seen})
 
 
