@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from flotilla_core.errors import InternalError
-from flotilla_engine.host_config import PortBinding
+from flotilla_engine.host_config import HostConfig, PortBinding
 
 if TYPE_CHECKING:
     from tests.runtime_agent.network.conftest import Node
@@ -135,3 +135,45 @@ async def test_table_is_made_again_after_a_firewall_reload(node: Node) -> None:
     await node.networks.repair()
     assert await asyncio.to_thread(node.outside.fetch, HOST, 8080) == b"web 10.99.0.2"
     assert "table ip others" in node.host.command("nft", "list", "tables")
+
+
+async def test_udp_flow_that_goes_on_reaches_the_next_container(node: Node) -> None:
+    ports: dict[str, list[PortBinding] | None] = {"53/udp": [PortBinding(host_port="5353")]}
+    client = node.outside.make_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.bind(("0.0.0.0", 40000))
+    client.connect((HOST, 5353))
+    first, _, first_id = await node.run("first", ports=dict(ports))
+    first.serve_udp(53)
+    client.send(b"one")
+    assert await asyncio.to_thread(client.recv, 100) == b"one"
+    await node.run("blocker")
+    await node.networks.detach(first_id)
+    await node.run("takes-the-address")
+    second, _, _ = await node.run("second", ports=dict(ports))
+    second.serve_udp(53)
+    client.send(b"two")
+    assert await asyncio.to_thread(client.recv, 100) == b"two"
+
+
+async def test_legacy_link_and_extra_hosts(node: Node) -> None:
+    await node.run("database", ports={"5432/tcp": None})
+    config = HostConfig(
+        links=["database:db"], extra_hosts=["docker.test:host-gateway", "six=fd00::1"]
+    )
+    _, attachment, container_id = await node.run("web", host_config=config)
+    assert attachment.hosts[:2] == [("172.17.0.1", "docker.test"), ("fd00::1", "six")]
+    assert attachment.hosts[2][0] == "172.17.0.2"
+    assert attachment.hosts[2][1].split()[::2] == ["db", "database"]
+    assert attachment.hosts[3] == ("172.17.0.3", container_id[:12])
+    assert "DB_PORT_5432_TCP=tcp://172.17.0.2:5432" in attachment.env
+    assert "DB_NAME=/web/db" in attachment.env
+
+
+async def test_macvlan_joins_the_uplinks_network(node: Node) -> None:
+    state = node.network_state("lan", "10.99.0.0/24", options={"parent": "up0"})
+    state.network.driver = "macvlan"
+    endpoint = node.endpoint_of(state, "d" * 64, "lan", "10.99.0.9/24")
+    await node.networks.apply(state)
+    place, _, _ = await node.run("lan", endpoints=[endpoint])
+    node.outside.serve(b"out", 80)
+    assert await asyncio.to_thread(place.fetch, OUTSIDE, 80) == b"out 10.99.0.9"

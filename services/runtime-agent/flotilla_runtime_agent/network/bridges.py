@@ -10,7 +10,12 @@ from dataclasses import dataclass, field
 
 from flotilla_runtime_agent.network.firewall import Firewall, bridge_elements
 from flotilla_runtime_agent.network.namespaces import write_sysctl
-from flotilla_runtime_agent.network.netlink.links import BridgeKind, MacvlanKind, VethKind
+from flotilla_runtime_agent.network.netlink.links import (
+    BridgeKind,
+    MacvlanKind,
+    VethKind,
+    VlanKind,
+)
 from flotilla_runtime_agent.network.netlink.nftables import Element
 from flotilla_runtime_agent.network.netlink.route import Address, Interface, RouteSocket
 from flotilla_runtime_agent.network.netlink.sockets import inside
@@ -127,11 +132,18 @@ class Bridges:
     def plug_macvlan(self, parent: str, mode: str, plug: Plug, namespace_fd: int) -> None:
         """Give a namespace a macvlan interface of a host interface."""
         kind = MacvlanKind(mode, namespace_fd)
-        index = self._route.link(parent).index
+        index = self._parent(parent)
         self._route.add_link(
             plug.interface, kind, mtu=plug.mtu, mac_address=plug.mac_address, parent=index
         )
         configure(plug, namespace_fd)
+
+    def _parent(self, name: str) -> int:
+        """Return the index of a macvlan's parent; ``eth0.7`` is made if only eth0 is there."""
+        base, _, vlan = name.rpartition(".")
+        if self._route.find_link(name) is None and base and vlan.isdigit():
+            self._route.add_link(name, VlanKind(int(vlan)), parent=self._route.link(base).index)
+        return self._route.link(name).index
 
     def unplug(self, host_interface: str) -> None:
         """Delete a veth pair by the host's end; safe to repeat."""

@@ -136,6 +136,7 @@ class Firewall:
         self._socket = ElementSocket(table)
         self._elements: dict[tuple[str, tuple[object, ...]], Element] = {}
         self._rules = 0
+        self._generation = 0  # of all tables, when they were looked at last
 
     def close(self) -> None:
         """Close the socket; the table stays."""
@@ -176,7 +177,12 @@ class Firewall:
 
     def repair(self) -> bool:
         """Make the table again if its rules are missing; answers whether they were."""
-        pass_through_forward_policy()
+        generation = self._socket.generation()
+        if generation == self._generation:
+            return False
+        self._generation = generation
+        if self._socket.has_dropping_forward_chain():
+            pass_through_forward_policy()
         if self._socket.count_rules() == self._rules:
             return False
         _LOG.warning("the firewall table %s was changed by others; making it again", self._table)

@@ -21,7 +21,8 @@ from flotilla_runtime_agent.network.bridges import (
     set_default_routes,
 )
 from flotilla_runtime_agent.network.firewall import Firewall
-from flotilla_runtime_agent.network.netlink.nftables import Element
+from flotilla_runtime_agent.network.netlink.conntrack import forget
+from flotilla_runtime_agent.network.netlink.nftables import Element, Protocol
 from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
 from flotilla_runtime_agent.network.overlay import Overlay, Remote, remotes
 from flotilla_runtime_agent.network.pools import choose_pool
@@ -168,13 +169,17 @@ class Host:
         finally:
             os.close(descriptor)
 
-    def publish(self, elements: Iterable[Element]) -> None:
-        """Add published ports."""
+    def publish(self, elements: Iterable[Element], udp_ports: Iterable[int]) -> None:
+        """Add published ports; flows to the UDP ones begin anew."""
         self._firewall.add(elements)
+        for port in udp_ports:
+            forget(Protocol.UDP, port)
 
-    def withdraw(self, elements: Iterable[Element]) -> None:
-        """Take published ports away."""
+    def withdraw(self, elements: Iterable[Element], udp_ports: Iterable[int]) -> None:
+        """Take published ports away; flows to the UDP ones begin anew."""
         self._firewall.remove(elements)
+        for port in udp_ports:
+            forget(Protocol.UDP, port)
 
     def apply(self, state: NetworkState) -> None:
         """Program the tunnel of a network whose bridge exists; other nodes' part of the state."""

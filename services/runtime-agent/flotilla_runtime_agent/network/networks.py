@@ -328,7 +328,8 @@ class NodeNetworks:
         targets = port_addresses(record)
         elements = [one for port in record.published for one in elements_for(port, targets)]
         if elements:
-            await self._thread.run(lambda: self._host.publish(elements))
+            flows = _udp_ports(record)
+            await self._thread.run(lambda: self._host.publish(elements, flows))
         for port in record.published:
             target = proxy_target(port, targets)
             if target is not None:
@@ -341,7 +342,8 @@ class NodeNetworks:
     ) -> None:
         elements = [one for port in record.published for one in elements_for(port, targets)]
         if elements:
-            await self._thread.run(lambda: self._host.withdraw(elements))
+            flows = _udp_ports(record)
+            await self._thread.run(lambda: self._host.withdraw(elements, flows))
         self._ledger.free(record.container_id)
         record.published = []
 
@@ -470,6 +472,10 @@ class NodeNetworks:
             for record in self._sandboxes.values()
             for one in record.wired
         )
+
+
+def _udp_ports(record: SandboxRecord) -> set[int]:
+    return {port.host_port for port in record.published if port.protocol == "udp"}
 
 
 def _ordered(joining: Joining) -> list[EndpointRecord]:

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from flotilla_core.errors import InternalError, InvalidArgumentError
@@ -119,9 +120,8 @@ class Ledger:
             InternalError: With dockerd's text if the port is taken.
         """
         hosts = self._hosts(wanted.host_ip)
-        choices = self._choices(wanted)
         failure: Exception | None = None
-        for port in choices:
+        for port in self._choices(wanted):
             try:
                 self._take_all(owner, wanted.protocol, hosts, port)
             except (InternalError, OSError) as error:
@@ -136,7 +136,7 @@ class Ledger:
                 )
                 for host in hosts
             ]
-        if len(choices) > 1 or failure is None:
+        if wanted.first != wanted.last or failure is None or not wanted.first:
             raise InternalError("all ports are allocated")
         raise _conflict(failure, wanted, hosts[0])
 
@@ -168,13 +168,13 @@ class Ledger:
             return [str(ipaddress.ip_address(host_ip.strip("[]")))]
         return ["0.0.0.0", "::"] if self._ipv6 else ["0.0.0.0"]
 
-    def _choices(self, wanted: Wanted) -> Sequence[int]:
+    def _choices(self, wanted: Wanted) -> Iterable[int]:
         if wanted.first:
             return range(wanted.first, wanted.last + 1)
         first, last = (int(word) for word in _LOCAL_RANGE.read_text().split())
         count = last - first + 1
-        start, self._next = self._next % count, self._next + 1
-        return [first + (start + offset) % count for offset in range(count)]
+        start, self._next = first + self._next % count, self._next + 1
+        return chain(range(start, last + 1), range(first, start))
 
     def _take_all(self, owner: str, protocol: str, hosts: Sequence[str], port: int) -> None:
         for host in hosts:

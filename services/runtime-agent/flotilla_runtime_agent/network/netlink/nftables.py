@@ -21,10 +21,14 @@ from flotilla_runtime_agent.network.netlink.sockets import (
 
 _NFNL_SUBSYS_NFTABLES = 10
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_GETTABLE = _NFNL_SUBSYS_NFTABLES << 8 | 1
+_GETCHAIN = _NFNL_SUBSYS_NFTABLES << 8 | 4
 _GETRULE = _NFNL_SUBSYS_NFTABLES << 8 | 7
 _NEWSETELEM = _NFNL_SUBSYS_NFTABLES << 8 | 12
 _DELSETELEM = _NFNL_SUBSYS_NFTABLES << 8 | 14
+_GETGEN = _NFNL_SUBSYS_NFTABLES << 8 | 16
+_GEN_ID = 1
+_CHAIN_HOOK, _CHAIN_POLICY, _HOOK_NUMBER = 4, 5, 1
+_POLICY_DROP, _HOOK_FORWARD = bytes(4), b"\0\0\0\2"
 _NFPROTO_INET = 1
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEM, _ELEM_KEY, _ELEM_DATA, _ELEM_KEY_END, _DATA_VALUE = 1, 1, 2, 10, 1
@@ -103,6 +107,21 @@ class ElementSocket:
             if len(wanted) > 1:
                 for element in wanted:
                     self.remove([element])
+
+    def generation(self) -> int:
+        """Return a number that grows with every change of any table of the namespace."""
+        (answer,) = self._socket.ask(_GETGEN, _header(0))
+        return int.from_bytes(nl.attributes(answer, 4)[_GEN_ID], "big")
+
+    def has_dropping_forward_chain(self) -> bool:
+        """Say whether any table drops what its forward chain does not accept."""
+        header = struct.pack("!BBH", socket.AF_UNSPEC, 0, 0)
+        for answer in self._socket.ask(_GETCHAIN, header, dump=True):
+            parts = nl.attributes(answer, 4)
+            hook = nl.attributes(parts.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER, b"")
+            if parts.get(_CHAIN_POLICY) == _POLICY_DROP and hook == _HOOK_FORWARD:
+                return True
+        return False
 
     def count_rules(self) -> int:
         """Return how many rules the table has; 0 if there is no such table."""
