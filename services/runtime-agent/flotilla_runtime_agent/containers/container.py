@@ -62,6 +62,7 @@ class Container:
         self._ended = asyncio.Event()
         self._ended.set()
         self._restarting: asyncio.Task[None] | None = None
+        self._is_joined = stored.run is not None  # its networks and volumes
         self._keep_once = False  # a restart under way: no automatic removal
 
     # -- what it is ---------------------------------------------------------------------------
@@ -123,6 +124,30 @@ class Container:
             attributes = {"container": self.id, "name": name, "type": self._driver_of(name)}
             self.host.outlet.event("network", action, settings.network_id, attributes)
 
+    def _has_joined(self) -> None:
+        self._is_joined = True
+        self._network_events("connect")
+        for mount in self.stored.mounts:
+            if mount.type == "volume":
+                attributes = {
+                    "container": self.id,
+                    "destination": mount.destination,
+                    "driver": mount.driver,
+                    "propagation": mount.propagation,
+                    "read/write": str(mount.rw).lower(),
+                }
+                self.host.outlet.event("volume", "mount", mount.name, attributes)
+
+    def _has_left(self) -> None:
+        if not self._is_joined:
+            return
+        self._is_joined = False
+        self._network_events("disconnect")
+        for mount in self.stored.mounts:
+            if mount.type == "volume":
+                attributes = {"container": self.id, "driver": mount.driver}
+                self.host.outlet.event("volume", "unmount", mount.name, attributes)
+
     def _driver_of(self, network: str) -> str:
         return network if network in ("host", "none") else "bridge"
 
@@ -170,7 +195,7 @@ class Container:
             self._has_started(launched)
 
     async def _launch(self) -> Monitored:
-        launched = await launch.Launch(self.host, self.stored, self._peers).up()
+        launched = await launch.Launch(self.host, self.stored, self._peers, self._has_joined).up()
         monitored = launched.monitored
         self.stored.run = StoredRun(
             monitor=StoredProcess.of(monitored.monitor),
@@ -178,7 +203,8 @@ class Container:
         )
         # Known before it runs: an agent that dies now finds it again.
         self.host.store.save(self.stored)
-        self._network_events("connect")
+        if not self.record.sandbox_id:
+            self._has_joined()
         self.broadcast.begin()
         if self.record.host_config.memory > 0:
             self._oom = OomWatch(self.cgroup, self.host.inotify, self._out_of_memory)
@@ -215,9 +241,7 @@ class Container:
             _LOG.error("container %s: start failed", self.id, exc_info=error)
             failure = failures.of_other(InternalError(str(error) or type(error).__name__))
         self._close_run()
-        was_connected = bool(self.record.sandbox_id)
-        if was_connected:
-            self._network_events("disconnect")
+        self._has_left()
         await launch.clear(self.host, self.stored)
         state = self.record.state
         state.error, state.exit_code = failure.error.message, failure.exit_code
@@ -225,7 +249,6 @@ class Container:
         state.finished_at = state.finished_at if state.started_at is None else now()
         self._unwired()
         self.save()
-        self.waits.exited(Exit(failure.exit_code, failure.error.message))
         if self.record.host_config.auto_remove:
             self._remove_automatically()
         raise failure.error
@@ -283,7 +306,7 @@ class Container:
         await self.execs.container_ended()
         self._close_run()
         await launch.clear(self.host, self.stored)
-        self._network_events("disconnect")
+        self._has_left()
         self._unwired()
         state.pid, state.paused = 0, False
         state.exit_code, state.finished_at = code, finished
@@ -549,6 +572,8 @@ class Container:
                 with suppress(FlotillaError):  # another container uses it
                     await self.host.volumes.remove(mount.name)
                     removed.append(mount.name)
+                    attributes = {"driver": mount.driver}
+                    self.host.outlet.event("volume", "destroy", mount.name, attributes)
         return removed
 
     # -- adoption -----------------------------------------------------------------------------

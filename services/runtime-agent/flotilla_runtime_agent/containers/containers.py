@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flotilla_core.clock import now
-from flotilla_core.errors import ConflictError, FlotillaError, NotFoundError
+from flotilla_core.errors import ConflictError, FlotillaError, InternalError, NotFoundError
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.networking import EndpointSettings
@@ -143,6 +143,10 @@ class Containers:
         check_shipping(host.log_config, drivers.extra_attributes(host.log_config, config))
         check_security_options(host.security_opt)
         capabilities.of_container(host.cap_add, host.cap_drop, privileged=host.privileged)
+        if host.storage_opt:
+            raise InternalError(
+                "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            )
         for rule in host.device_cgroup_rules:
             devices.parse_rule(rule)
         return mount_plan.plan(config, host, self._mounts_of)
@@ -207,6 +211,9 @@ class Containers:
                 wanted.model_copy(update={"node_id": self._host.node_id})
             )
             paths[mount.name] = Path(made.mountpoint)
+            if mount.name not in given:
+                attributes = {"driver": mount.driver}
+                self._host.outlet.event("volume", "create", mount.name, attributes)
         return paths
 
     async def _unmake(self, stored: Stored) -> None:

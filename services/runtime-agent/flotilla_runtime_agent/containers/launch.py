@@ -51,12 +51,15 @@ class Launched:
 class Launch:
     """One start of one container."""
 
-    def __init__(self, host: Host, stored: Stored, peers: Peers) -> None:
-        """Prepare nothing yet."""
+    def __init__(
+        self, host: Host, stored: Stored, peers: Peers, attached: Callable[[], None]
+    ) -> None:
+        """Prepare nothing yet; ``attached`` is called when the networks are joined."""
         self._host = host
         self._stored = stored
         self._record = stored.record
         self._peers = peers
+        self._attached = attached
         self._bundle = host.paths.bundle(stored.record.id)
         self._folder = host.store.folder(stored.record.id)
 
@@ -146,6 +149,7 @@ class Launch:
         self._record.networks = attachment.networks
         self._record.ports = attachment.ports
         self._write_files(attachment)
+        self._attached()
         return attachment
 
     def _peer(self, mode: str) -> Peer:
@@ -292,7 +296,9 @@ def _subpath(root: Path, subpath: str) -> str:
     try:
         fd = open_in_root(root, subpath, os.O_PATH)
     except OSError as error:
-        raise InternalError(f"cannot access path {subpath}: {error.strerror}") from error
+        path = root / subpath
+        reason = (error.strerror or "").lower()
+        raise InternalError(f"cannot access path {path}: lstat {path}: {reason}") from error
     try:
         return str(Path(f"/proc/self/fd/{fd}").readlink())
     finally:

@@ -100,7 +100,7 @@ class Content:
         state = container.record.state
         is_frozen = request.pause and container.is_live and not state.paused
         if is_frozen:
-            await cgroup.freeze(container.cgroup)
+            await container.pause()
         try:
             answer = agent.CommitAnswer(record=container.record, image=container.stored.image)
             stream = await accept(answer)
@@ -120,7 +120,7 @@ class Content:
             await packing
         finally:
             if is_frozen:
-                await cgroup.thaw(container.cgroup)
+                await container.unpause()
 
     # -- archives -----------------------------------------------------------------------------
 
