@@ -11,6 +11,8 @@ _NOT_MOUNTED = "or the cgroup is not mounted"
 def check_on_node(resources: Resources, info: NodeInfo) -> list[str]:
     """Check limits, and a host configuration's runtime, against a node; returns warnings.
 
+    Block I/O weights that the node cannot set are discarded, as the warnings say.
+
     Raises:
         InvalidArgumentError: With dockerd's text.
     """
@@ -32,7 +34,12 @@ def check_on_node(resources: Resources, info: NodeInfo) -> list[str]:
         runtime = resources.runtime
         if runtime and info.runtimes and runtime not in info.runtimes:
             raise InvalidArgumentError(f"unknown or invalid runtime name: {runtime}")
-    return _warnings(resources, info)
+    warnings = _warnings(resources, info)
+    if not info.blkio_weight:
+        resources.blkio_weight = 0
+    if not info.blkio_weight_device:
+        resources.blkio_weight_device = []
+    return warnings
 
 
 def _warnings(resources: Resources, info: NodeInfo) -> list[str]:
