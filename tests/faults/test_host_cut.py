@@ -2,10 +2,18 @@
 
 import os
 import signal
+import time
+from functools import partial
 
+import pytest
+
+from flotilla_testing import census
+from flotilla_testing.load import run_and_remove, start_exec_remove, under_load
 from flotilla_testing.stacks import Stack
 from flotilla_testing.waiting import eventually
 
+CUTS = int(os.environ.get("FLOTILLA_FAULTS_CUTS", "1"))
+CUT_S = float(os.environ.get("FLOTILLA_FAULTS_CUT_S", "20"))
 ON_HOST2 = ("--label", "flotilla.node=host2")
 
 
@@ -47,3 +55,28 @@ def test_container_removed_while_its_host_was_silent_is_gone_afterwards(fleet: S
         eventually(lambda: status(fleet, "gone") == "", 60)
     else:
         eventually(lambda: status(fleet, "gone").startswith("Up"), 60)
+
+
+@pytest.mark.timeout(300 + (60 + 2 * CUT_S) * CUTS)
+def test_cut_under_load_it_loses_and_leaves_nothing(fleet: Stack) -> None:
+    engine = fleet.engine
+    for host in fleet.hosts:
+        engine.docker("run", "--rm", "--label", f"flotilla.node={host}", "busybox", "true")
+    kept = engine.docker("run", "-d", "--name", "kept", *ON_HOST2, "busybox", "sleep", "10000")
+    before = census.taken(fleet)
+    works = (run_and_remove, start_exec_remove, run_and_remove, start_exec_remove)
+    with under_load(engine, *works) as load:
+        for _ in range(CUTS):
+            eventually(partial(load.has_done, load.succeeded + 5), 90)
+            fleet.cut("host2")
+            time.sleep(CUT_S)
+            fleet.heal("host2")
+        eventually(partial(load.has_done, load.succeeded + 5), 90)
+    assert not load.broken
+    eventually(lambda: status(fleet, "kept").startswith("Up"), 60)
+    engine.docker("exec", "kept", "true").checked()
+    listed = engine.docker("ps", "-aq", "--no-trunc").checked().lines
+    stale = [one for one in listed if one != kept.out]
+    if stale:
+        engine.docker("rm", "-f", *stale).checked()
+    assert not census.settled(fleet, before, 60)
