@@ -119,3 +119,21 @@ def test_one_host_stops_its_containers_and_restarts_those_that_want_it(
     assert docker("inspect", "--format", "{{.State.Status}}", "goes").checked().out == "exited"
     running = ("inspect", "--format", "{{.State.Running}}", "stays")
     eventually(lambda: docker(*running).out == "true")
+
+
+def test_host_that_lost_power_comes_back_with_its_containers(stack: Stack, engine: Engine) -> None:
+    docker = engine.docker
+    on_host1 = ("--label", "flotilla.node=host1")
+    docker("run", "-d", "--name", "goes", *on_host1, "busybox", "sleep", "1000").checked()
+    always = ("--restart", "always")
+    docker("run", "-d", "--name", "stays", *on_host1, *always, "busybox", "sleep", "1000").checked()
+    stack.flotilla("host", "kill", "host1").checked()
+    try:
+        listed = docker("ps", "--all", "--format", "{{.Names}}").checked().lines
+        assert {"goes", "stays"} <= set(listed)
+    finally:
+        stack.flotilla("host", "start", "host1").checked()
+    running = ("inspect", "--format", "{{.State.Running}}")
+    eventually(lambda: docker(*running, "stays").out == "true")
+    eventually(lambda: docker(*running, "goes").out == "false")
+    assert docker("exec", "stays", "echo", "here").checked().out == "here"
