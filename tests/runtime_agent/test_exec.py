@@ -51,7 +51,7 @@ async def test_output_and_exit_code(node: SmallNode) -> None:
         "exec_start: sh -c echo $WHO; exit 4",
         "exec_die",
     ]
-    with pytest.raises(ConflictError, match="exec command has already run"):
+    with pytest.raises(ConflictError, match="has already run"):
         started.claim()
 
 

@@ -17,7 +17,15 @@ from flotilla_runtime_agent.runtime.conmon import ATTACH_LIMIT
 STDOUT = 2
 STDERR = 3
 _CLIENT_LIMIT = 1 << 20  # bytes that may wait for a client
-_PACKETS_PER_TURN = 32
+_TURN_BYTES = 256 * 1024
+_FLOOD_BYTES = 4096  # a turn that brings as much, soon after the last one, is part of a flood
+_FLOOD_WITHIN_S = 0.001
+_FLOOD_PAUSE_S = 0.001  # lets conmon fill its socket, so that much is passed on at once
+# Filled and emptied within one turn of the one event loop. Each packet's first byte, the number of
+# its stream, is received over the last byte before it, which is then put back: so the packets'
+# data lie one after the other without a copy.
+_BUFFER = bytearray(_TURN_BYTES + ATTACH_LIMIT + 1)
+_VIEW = memoryview(_BUFFER)
 
 Packet = tuple[int, bytes]
 
@@ -99,6 +107,7 @@ class Broadcast:
         self._reading = False
         self._live = False
         self._over = False
+        self._last_turn = 0.0
         self._begun = asyncio.Event()
         self._input = asyncio.Lock()
 
@@ -159,24 +168,49 @@ class Broadcast:
             self._reading = False
 
     def _receive(self) -> None:
-        for _ in range(_PACKETS_PER_TURN):
-            if self._socket is None:
-                return
+        if self._socket is None:
+            return
+        start = end = 1
+        stream = 0
+        is_over = False
+        while end < _TURN_BYTES:
+            before = _BUFFER[end - 1]
             try:
-                data = self._socket.recv(ATTACH_LIMIT + 1)
+                size = self._socket.recv_into(_VIEW[end - 1 : end + ATTACH_LIMIT])
             except (BlockingIOError, InterruptedError):
-                return
+                break
             except OSError:
-                data = b""
-            if not data:
-                self._finish()
-                return
-            packet = (data[0], data[1:])
+                size = 0
+            if not size:
+                is_over = True
+                break
+            if _BUFFER[end - 1] != stream:
+                self._offer(stream, start, end)
+                stream, start = _BUFFER[end - 1], end
+            _BUFFER[end - 1] = before
+            end += size - 1
+        self._offer(stream, start, end)
+        if is_over:
+            self._finish()
+        elif any(client.is_full for client in self._clients):
+            self._pause()
+        else:
+            self._slow_down(end - 1)
+
+    def _offer(self, stream: int, start: int, end: int) -> None:
+        if end > start and self._clients:
+            packet = (stream, bytes(_VIEW[start:end]))
             for client in self._clients:
                 client.offer(packet)
-            if any(client.is_full for client in self._clients):
-                self._pause()
-                return
+
+    def _slow_down(self, size: int) -> None:
+        """In a flood, wait a moment before the next turn."""
+        loop = asyncio.get_running_loop()
+        moment = loop.time()
+        if size >= _FLOOD_BYTES and moment - self._last_turn < _FLOOD_WITHIN_S + _FLOOD_PAUSE_S:
+            self._pause()
+            loop.call_later(_FLOOD_PAUSE_S, self.resume)
+        self._last_turn = moment
 
     def _finish(self) -> None:
         self._shut()
