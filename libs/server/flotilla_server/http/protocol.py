@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from flotilla_server.http.connection import Connection
+from flotilla_server.http.connection import HIGH_WATER_BYTES, Connection
 from flotilla_server.http.half_closed import HalfClosedWatch, keep_alive
 
 if TYPE_CHECKING:
@@ -99,10 +99,9 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """Cut so that the parser never sees bytes behind the request."""
         if self._body_left is None:
-            tail = self._tail
-            at = (tail + data if tail else data).find(_HEAD_END)
-            end = len(data) if at < 0 else at + len(_HEAD_END) - len(tail)
-            self._tail = (tail + data)[-3:] if at < 0 else b""
+            end = _end_of_head(self._tail, data)
+            self._tail = (self._tail + data[-3:])[-3:] if end < 0 else b""
+            end = len(data) if end < 0 else end
         else:
             end = self._body_left
             self._body_left = max(0, self._body_left - len(data))
@@ -138,6 +137,16 @@ class EngineHttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.parser.should_upgrade() and self._body_left != 0:
             self._body_parser = _body_parser(self, headers)
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body; uvicorn's own bound is too small for uploads to flow."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_BYTES:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Keep what follows for later."""
@@ -240,6 +249,15 @@ class EngineHttpProtocol(HttpToolsProtocol):
         connection = _Hijacked(self, bytes(self._early))
         self._early.clear()
         return connection
+
+
+def _end_of_head(tail: bytes, data: bytes) -> int:
+    """Return where a head (or a chunked body) ends in the data that follows a tail, or -1."""
+    over_the_edge = (tail + data[:3]).find(_HEAD_END)
+    if over_the_edge >= 0:
+        return over_the_edge + len(_HEAD_END) - len(tail)
+    at = data.find(_HEAD_END)
+    return at if at < 0 else at + len(_HEAD_END)
 
 
 def _is_library(headers: Sequence[tuple[bytes, bytes]]) -> bool:
