@@ -5,7 +5,12 @@ from typing import TypeVar
 
 from flotilla_bus.contracts import agent
 from flotilla_bus.methods import Method
-from flotilla_core.errors import ConflictError, FlotillaError, NotFoundError
+from flotilla_core.errors import (
+    ConflictError,
+    FlotillaError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 from flotilla_engine import validate
 from flotilla_engine.records import (
     ContainerRecord,
@@ -184,7 +189,13 @@ class Containers:
         if patience is None:
             patience = _DEFAULT_STOP_S
         within = _FOR_EVER_S if patience < 0 else patience + _STOP_MARGIN_S
-        await self._change(method, request, located, timeout_s=within)
+        try:
+            await self._change(method, request, located, timeout_s=within)
+        except InvalidArgumentError as error:
+            verb = "stop" if method is agent.STOP else "restart"
+            raise InvalidArgumentError(
+                f"cannot {verb} container: {reference}: {error.message}"
+            ) from error
 
     async def kill(self, reference: str, view: View = FLEET, *, signal: str) -> None:
         """Send a signal."""
@@ -270,6 +281,9 @@ class Containers:
         link: bool = False,
     ) -> None:
         """Remove a container."""
+        if link and "/" not in reference.removeprefix("/"):
+            await self._locator.container(reference, view, reachable=False)
+            raise ConflictError("Conflict, cannot remove the default link name of the container")
         located = await self._locator.container(reference, view)
         request = agent.RemoveRequest(
             container=located.id, force=force, volumes=volumes, link=link, reference=reference

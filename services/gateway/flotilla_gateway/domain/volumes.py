@@ -53,10 +53,10 @@ class Volumes:
         anonymous = not name
         if anonymous:
             name, labels = new_id(), labels | {ANONYMOUS_LABEL: ""}
-        _check(name, driver, options)
         known = await self._table.all([name])
         if known:
             return known[0]
+        _check(name, driver, options)
         volume = VolumeRecord(
             name=name,
             driver=driver or "local",
