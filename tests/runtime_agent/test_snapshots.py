@@ -150,7 +150,7 @@ async def test_a_container_sees_its_layers_on_top_of_each_other(
 async def test_layers_stay_while_they_are_used(
     snapshots: AnySnapshots, blobs: BlobServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layers_module, "_PIN_S", -1.0)
+    monkeypatch.setattr(layers_module, "PIN_S", -1.0)
     one, other = image(blobs, LOWER), image(blobs, UPPER)
     await snapshots.fetch(one)
     await snapshots.fetch(other)

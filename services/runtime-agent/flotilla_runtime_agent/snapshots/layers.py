@@ -19,7 +19,7 @@ from flotilla_engine.records import ImageRecord, Layer
 from flotilla_runtime_agent.snapshots.fetch import Order
 
 _FETCH_MODULE = "flotilla_runtime_agent.snapshots.fetch"
-_PIN_S = 60.0
+PIN_S = 60.0
 _LINK_LENGTH = 10
 
 
@@ -43,6 +43,9 @@ class LayerFolders:
 
     `layers/<chain id>/diff` is the content, `layers/<chain id>/link` names the short symbolic
     link `l/<name>` to it, which keeps the mount options of images with many layers short.
+
+    Attributes:
+        has_spared: Whether the last release spared layers only for their recent use.
     """
 
     def __init__(self, root: Path, store: ImageStoreAddress, *, parallel: int = 3) -> None:
@@ -53,6 +56,7 @@ class LayerFolders:
         self._under_way: dict[str, asyncio.Task[None]] = {}
         self._pinned: dict[str, float] = {}
         self._wanted: Counter[str] = Counter()
+        self.has_spared = False
 
     def open(self) -> None:
         """Make the folders and drop what was left half-made."""
@@ -86,7 +90,7 @@ class LayerFolders:
 
     def pin(self, chain_ids: Collection[str]) -> None:
         """Keep the layers for a while, whatever `release` is told."""
-        until = time.monotonic() + _PIN_S
+        until = time.monotonic() + PIN_S
         self._pinned |= dict.fromkeys(chain_ids, until)
 
     async def fetch(self, image: ImageRecord) -> None:
@@ -191,10 +195,14 @@ class LayerFolders:
         """Delete layers that are not used, pinned or wanted; returns their bytes."""
         now = time.monotonic()
         self._pinned = {key: until for key, until in self._pinned.items() if until > now}
+        self.has_spared = False
         freed = 0
         for folder in list(self._layers.iterdir()):
             chain_id = f"sha256:{folder.name}"
-            if chain_id in used or chain_id in self._pinned or chain_id in self._wanted:
+            if chain_id in used:
+                continue
+            if chain_id in self._pinned or chain_id in self._wanted:
+                self.has_spared = True
                 continue
             freed += tree_bytes(folder / "diff")
             trash = self._temporary / secrets.token_hex(8)

@@ -13,7 +13,7 @@ from flotilla_core.errors import InternalError, NotFoundError
 from flotilla_engine.records import ContainerSize, ImageRecord
 from flotilla_runtime_agent.ports import Snapshot
 from flotilla_runtime_agent.snapshots import init_layer
-from flotilla_runtime_agent.snapshots.layers import LayerFolders, tree_bytes
+from flotilla_runtime_agent.snapshots.layers import PIN_S, LayerFolders, tree_bytes
 from flotilla_runtime_agent.snapshots.mounting import OverlayMounter, is_mounted, overlay, unmount
 
 _EMPTY = "empty"
@@ -41,6 +41,7 @@ class OverlaySnapshots:
         self._root = root
         self._layers = layers
         self._init_lock = asyncio.Lock()
+        self._again: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Make the folders.
@@ -68,6 +69,8 @@ class OverlaySnapshots:
 
     async def close(self) -> None:
         """End the helpers; mounts stay."""
+        if self._again is not None:
+            self._again.cancel()
         await self._layers.close()
         self._mounter.close()
 
@@ -155,7 +158,15 @@ class OverlaySnapshots:
         for folder in list((self._root / "init").iterdir()):
             if folder.name != _SCRATCH and not self._layers.has(f"sha256:{folder.name}"):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if self._layers.has_spared and (self._again is None or self._again.done()):
+            self._again = asyncio.create_task(self._release_later(tuple(keep)))
         return freed
+
+    async def _release_later(self, keep: Sequence[ImageRecord]) -> None:
+        """Delete what was in use too recently; a layer that came since is fetched anew if needed."""
+        await asyncio.sleep(PIN_S)
+        self._again = None
+        await self.release(keep)
 
     async def repair(self, container_ids: Sequence[str]) -> None:
         """At start: remove half-made layers and snapshots of containers that are not listed."""
