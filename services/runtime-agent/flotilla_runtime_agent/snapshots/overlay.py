@@ -163,7 +163,7 @@ class OverlaySnapshots:
         return freed
 
     async def _release_later(self, keep: Sequence[ImageRecord]) -> None:
-        """Delete what was in use too recently; a layer that came since is fetched anew if needed."""
+        """Delete what was in use too recently; a layer that came since is fetched anew."""
         await asyncio.sleep(PIN_S)
         self._again = None
         await self.release(keep)
