@@ -1,5 +1,6 @@
 """Twin of ``stats/samples.py``, ``stats/cgroups.py`` and ``stats/top.py``."""
 
+import asyncio
 import json
 import os
 
@@ -76,6 +77,21 @@ async def test_top_shows_only_the_processes_asked_for() -> None:
     assert [row[1] for row in table.processes] == [str(os.getpid())]
     chosen = await processes([os.getpid()], "-o pid,comm")
     assert chosen.titles == ["PID", "COMMAND"]
+
+
+async def test_default_table_is_what_ps_shows() -> None:
+    sleeping = await asyncio.create_subprocess_exec("sleep", "1000")
+    try:
+        ours = await processes([sleeping.pid], "")
+        theirs = await processes([sleeping.pid], "-f -e")
+    finally:
+        sleeping.kill()
+        await sleeping.wait()
+    assert ours.titles == theirs.titles
+    # Its share of a CPU changes from moment to moment, its start is rounded.
+    assert [row[:3] + row[5:] for row in ours.processes] == [
+        row[:3] + row[5:] for row in theirs.processes
+    ]
 
 
 async def test_top_refuses_a_column_that_poses_as_pid() -> None:

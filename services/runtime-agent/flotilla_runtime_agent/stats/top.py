@@ -1,4 +1,4 @@
-"""``docker top``: the host's ``ps``, for the processes of one container."""
+"""``docker top``: what the host's ``ps`` says of the processes of one container."""
 
 import asyncio
 import re
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from flotilla_bus.contracts.agent import TopAnswer
 from flotilla_core.errors import InternalError, InvalidArgumentError
+from flotilla_runtime_agent.stats import process_table
 
 _DEFAULT = "-ef"
 _RENAMED_PID = re.compile(r"\s+(\S*)=\s*(PID\S*)")
@@ -20,6 +21,9 @@ async def processes(pids: Sequence[int], ps_args: str) -> TopAnswer:
         InternalError: If ps fails, or shows no process ids.
     """
     arguments = shlex.split(ps_args) or [_DEFAULT]
+    if arguments == [_DEFAULT]:
+        rows = await asyncio.to_thread(process_table.rows, pids)
+        return TopAnswer(titles=process_table.TITLES, processes=rows)
     for name, title in _RENAMED_PID.findall(" " + " ".join(arguments)):
         if name != "pid":
             raise InvalidArgumentError(f'specifying "{name}={title}" is not allowed')
