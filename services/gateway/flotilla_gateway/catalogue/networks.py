@@ -434,7 +434,7 @@ async def _endpoints(
 
 def _endpoint(row: Row[*tuple[Any, ...]], lengths: dict[int, int]) -> EndpointRecord:
     asked = EndpointSettings.model_validate_json(row.settings)
-    names = [row.container_name, *asked.aliases, short_id(row.container_id)]
+    names = [row.container_name, *asked.aliases, short_id(row.container_id), *asked.dns_names]
     return EndpointRecord(
         id=row.id,
         network_id=row.network_id,

@@ -145,7 +145,7 @@ class Creation:
                 homes=homes,
             ),
             volumes=volumes,
-            networks=await self._asked_networks(host_config, request.networking),
+            networks=await self._asked_networks(host_config, request.networking, config.hostname),
             image_mounts={
                 mount.source: await self.image(mount.source, request.platform)
                 for mount in host_config.mounts
@@ -165,9 +165,12 @@ class Creation:
         return answer.image
 
     async def _asked_networks(
-        self, host_config: HostConfig, networking: NetworkingConfig
+        self, host_config: HostConfig, networking: NetworkingConfig, hostname: str
     ) -> dict[str, tuple[NetworkRecord | None, EndpointSettings]]:
-        """Return the networks by name; a network that is not there yet is None."""
+        """Return the networks by name; a network that is not there yet is None.
+
+        A host name that was asked for is a name in each of them.
+        """
         mode = host_config.network_mode
         if mode.startswith("container:"):
             return {}
@@ -177,6 +180,7 @@ class Creation:
         } or {mode: EndpointSettings()}
         networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]] = {}
         for name, settings in asked.items():
+            settings.dns_names = [hostname] if hostname else []
             try:
                 network = await self._networks.find(name)
             except NotFoundError:
@@ -354,9 +358,9 @@ class Creation:
 
 
 def _names(draft: _Draft, settings: EndpointSettings) -> list[str]:
-    """Return what DNS answers to, in dockerd's order: the host name too, if one was asked for."""
-    names = [draft.name, *settings.aliases, short_id(draft.id), draft.config.hostname]
-    return list(dict.fromkeys(name for name in names if name))
+    """Return what DNS answers to, in dockerd's order."""
+    names = [draft.name, *settings.aliases, short_id(draft.id), *settings.dns_names]
+    return list(dict.fromkeys(names))
 
 
 def port_claims(host_config: HostConfig) -> Sequence[PortClaim]:

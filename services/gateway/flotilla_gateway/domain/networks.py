@@ -14,7 +14,7 @@ from flotilla_core.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from flotilla_core.ids import new_id
+from flotilla_core.ids import new_id, short_id
 from flotilla_engine.networking import EndpointSettings, Ipam, IpamConfig
 from flotilla_engine.records import EndpointRecord, NetworkRecord, NetworkState
 from flotilla_engine.validate import check_endpoint
@@ -201,6 +201,8 @@ class Networks:
         except InvalidArgumentError as error:  # create says more than connect
             where = f"invalid config for network {network.name}: "
             raise InvalidArgumentError(error.message.removeprefix(where)) from error
+        hostname = record.config.hostname
+        asked.dns_names = [] if hostname in ("", short_id(record.id)) else [hostname]
         running = record.state.running
         if running and network.name in record.networks:
             raise PermissionDeniedError(
