@@ -343,6 +343,8 @@ async def test_direct_connection_without_a_token_is_closed(nats: NatsServer) -> 
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def test_empty_messages_do_too(opener: Bus, server: Bus) -> None:
