@@ -61,7 +61,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 direct_advertise=settings.direct_advertise,
             )
         )
-        await stack.enter_async_context(kept_stream(bus))
+        await stack.enter_async_context(kept_stream(bus, replicas=settings.events_replicas))
         database = await stack.enter_async_context(opened(_database_url(settings)))
         publisher = await stack.enter_async_context(
             event_publisher(bus, settings.data_dir / "events")

@@ -38,6 +38,9 @@ class GatewaySettings(Settings):
     )
     direct_advertise: str = Field("", description="The host that agents dial for it, if another.")
     health_listen: str = Field("", description="HOST:PORT of /healthz, /readyz, /metrics.")
+    events_replicas: int = Field(
+        1, ge=1, le=5, description="How many servers of a NATS cluster keep the events."
+    )
     strategy: Strategy = Field(Strategy.SPREAD, description="Placement: spread, binpack, random.")
     default_address_pools: str = Field(
         "", description="Pools of user networks, as 10.200.0.0/16:24,…; empty: dockerd's."
