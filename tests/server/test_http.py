@@ -353,6 +353,13 @@ async def test_nonsense_is_400(scheme: str, certificates: CertificateFiles, tmp_
 
 
 @on_uvloop
+async def test_headers_have_a_bound(certificates: CertificateFiles, tmp_path: Path) -> None:
+    async with _connected(_echo, "tcp", certificates, tmp_path) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 1_048_576)
+        assert (await reader.readexactly(13)) == b"HTTP/1.1 431 "
+
+
+@on_uvloop
 async def test_a_socket_file_is_for_its_group_and_replaces_a_stale_one(tmp_path: Path) -> None:
     path = tmp_path / "docker.sock"
     listeners = [Listener(f"unix://{path}"), Listener("tcp://127.0.0.1:0")]

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 HIJACK = "flotilla.hijack"
 RAW_STREAM = "application/vnd.docker.raw-stream"
 _HEAD_END = b"\r\n\r\n"
+_HEAD_LIMIT_BYTES = 1024 * 1024
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\n\r\n431 Request Header Fields Too Large"
+)
 _EARLY_LIMIT_BYTES = 256 * 1024
 _DISCARD_S = 5.0
 
@@ -73,6 +78,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._tail = b""
         self._body_parser: httptools.HttpRequestParser | None = None
         self._upgrade_seen = False
+        self._in_body = False
+        self._head_bytes = 0
         self._watch: HalfClosedWatch | None = None
         self._discard: asyncio.TimerHandle | None = None
 
@@ -109,6 +116,12 @@ class EngineHttpProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> bool:
         """Feed the parser and tell whether the connection goes on as HTTP."""
+        if not self._in_body:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_LIMIT_BYTES:
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+                return False
         try:
             (self._body_parser or self.parser).feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -135,6 +148,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
             length = headers.get(b"content-length", b"0")
             self._body_left = int(length) if length.isdigit() else 0
         super().on_headers_complete()
+        self._in_body = True
         if self.parser.should_upgrade() and self._body_left != 0:
             self._body_parser = _body_parser(self, headers)
 
@@ -174,7 +188,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self._discard = self.loop.call_later(_DISCARD_S, self.transport.close)
 
     def _next_request(self) -> None:
-        self._request_read = self._upgrade_seen = False
+        self._request_read = self._upgrade_seen = self._in_body = False
+        self._head_bytes = 0
         self._body_parser = None
         if self._early:
             data, self._early = bytes(self._early), bytearray()

@@ -30,6 +30,8 @@ def _path(request: Request) -> str:
     path = Query(request).text("path")
     if not path:
         raise InvalidArgumentError("bad parameter: pathcannot be empty")
+    if "\0" in path:
+        raise InvalidArgumentError("invalid argument")
     return path
 
 
