@@ -84,7 +84,9 @@ class FolderSnapshots:
         return 0
 
     async def repair(self, container_ids: Sequence[str]) -> None:
-        """Nothing to repair."""
+        for root in self._root.iterdir() if self._root.exists() else ():
+            if root.name not in container_ids:
+                shutil.rmtree(root)
 
 
 class NoNetworks:

@@ -161,7 +161,6 @@ class Membership:
             await self._containers.get(container_id).remove(force=True, volumes=True)
         except FlotillaError as error:
             _LOG.warning("stray container %s is not removed: %s", container_id, error)
-        self._containers.forget_gone()
 
     async def _take_networks(self, states: list[NetworkState]) -> None:
         wanted = {state.network.id for state in states}

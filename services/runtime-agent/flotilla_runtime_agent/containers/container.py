@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from flotilla_core.clock import now
@@ -46,8 +46,10 @@ _LOST_EXIT_CODE = 137
 class Container:
     """A container of this node."""
 
-    def __init__(self, host: Host, stored: Stored, peers: launch.Peers) -> None:
-        """Take what is stored; nothing is started."""
+    def __init__(
+        self, host: Host, stored: Stored, peers: launch.Peers, gone: Callable[[str], None]
+    ) -> None:
+        """Take what is stored; nothing is started. ``gone`` is told of the removal."""
         self.host = host
         self.stored = stored
         self.lock = asyncio.Lock()
@@ -57,6 +59,7 @@ class Container:
         self.broadcast = self._new_broadcast()
         self.is_gone = False
         self._peers = peers
+        self._gone = gone
         self._health = HealthMonitor(self)
         self._oom: OomWatch | None = None
         self._ended = asyncio.Event()
@@ -557,6 +560,7 @@ class Container:
             gone_volumes = await self._remove_volumes() if volumes else []
             self.host.store.remove(self.id)
             self.is_gone = True
+            self._gone(self.id)
             self.execs.forget()
             self.record.revision += 1
             self.event("destroy")

@@ -226,19 +226,14 @@ class Containers:
         self._host.store.remove(stored.record.id)
 
     def _register(self, stored: Stored) -> Container:
-        container = Container(self._host, stored, self._peer)
+        container = Container(self._host, stored, self._peer, self._forget)
         self._containers[stored.record.id] = container
         container.save()
         container.event("create")
         return container
 
-    # -- remove -------------------------------------------------------------------------------
-
-    def forget_gone(self) -> None:
-        """Drop containers that have removed themselves."""
-        for container in self:
-            if container.is_gone:
-                self._containers.pop(container.id, None)
+    def _forget(self, container_id: str) -> None:
+        self._containers.pop(container_id, None)
 
     # -- adoption -----------------------------------------------------------------------------
 
@@ -255,7 +250,7 @@ class Containers:
         )
         restart: list[Container] = []
         for stored in found:
-            container = Container(self._host, stored, self._peer)
+            container = Container(self._host, stored, self._peer, self._forget)
             self._containers[stored.record.id] = container
             await self._adopt_one(container, restart, monitors)
         self._host.background.start(self._restart_all(restart), "restarts")

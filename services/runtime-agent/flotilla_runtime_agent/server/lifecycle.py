@@ -110,7 +110,6 @@ class Lifecycle:
         """``container.remove``."""
         container = self._containers.get(request.container)
         volumes = await container.remove(force=request.force, volumes=request.volumes)
-        self._containers.forget_gone()
         return agent.RemoveAnswer(revision=container.record.revision, volumes=volumes)
 
     async def inspect(self, request: agent.ContainerRequest) -> agent.RecordAnswer:
