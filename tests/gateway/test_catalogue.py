@@ -1,6 +1,7 @@
 """Twin of flotilla_gateway.catalogue, on SQLite and on a real PostgreSQL."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -304,3 +305,20 @@ async def test_a_volume_shows_where_it_is_once_it_is_used(catalogue: Catalogue) 
     first.record.mounts = [MountPoint(type="volume", name="data", source="/x/_data")]
     await catalogue.containers.apply("node-a", first)
     assert (await catalogue.volumes.get("data")).mountpoint == "/x/_data"
+
+
+async def test_a_create_whose_gateway_died_blocks_its_name_not_for_long(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    abandoned, attended = new("web"), new("db")
+    await catalogue.containers.reserve(abandoned)
+    await catalogue.containers.reserve(attended)
+    with pytest.raises(ConflictError):
+        await catalogue.containers.reserve(new("web"))
+    later = time.time() + 60
+    monkeypatch.setattr(time, "time", lambda: later)
+    await catalogue.containers.attend([attended.id])
+    await catalogue.containers.reserve(new("web"))
+    with pytest.raises(ConflictError):
+        await catalogue.containers.reserve(new("db"))
+    assert not await catalogue.containers.adopt("node-a", change(abandoned, 1))

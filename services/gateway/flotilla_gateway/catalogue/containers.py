@@ -28,6 +28,7 @@ from flotilla_gateway.placement.nodes import PortClaim
 
 _HEX = frozenset("0123456789abcdef")
 _MAX_CACHED_RECORDS = 4096
+ABANDONED_S = 30.0
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
@@ -85,12 +86,37 @@ class Containers:
         Raises:
             ConflictError: If another container has the name.
         """
-        try:
+        for last in (False, True):
+            try:
+                async with self._database.transaction() as connection:
+                    await _insert(connection, new)
+            except IntegrityError as error:
+                if not last and await self.sweep_abandoned():
+                    continue
+                await self._raise_if_taken(new.name)
+                raise ConflictError(f"container {new.id} exists already") from error
+            return
+
+    async def attend(self, container_ids: Collection[str]) -> None:
+        """Note that these containers are still being made."""
+        if container_ids:
             async with self._database.transaction() as connection:
-                await _insert(connection, new)
-        except IntegrityError as error:
-            await self._raise_if_taken(new.name)
-            raise ConflictError(f"container {new.id} exists already") from error
+                await connection.execute(
+                    update(ContainerRow)
+                    .where(ContainerRow.id.in_(container_ids), ContainerRow.record.is_(None))
+                    .values(attended_at=time.time())
+                )
+
+    async def sweep_abandoned(self) -> int:
+        """Forget creates that nobody attends to: their gateway is gone; returns how many."""
+        abandoned = select(ContainerRow.id).where(
+            ContainerRow.record.is_(None), ContainerRow.attended_at < time.time() - ABANDONED_S
+        )
+        async with self._database.reading() as connection:
+            found = (await connection.scalars(abandoned)).all()
+        for container_id in found:
+            await self.discard(container_id)
+        return len(found)
 
     async def discard(self, container_id: str) -> None:
         """Forget a container that was reserved and could not be made."""
@@ -216,19 +242,10 @@ class Containers:
             if row.id in self._records
         ]
 
-    async def sweep(self, *, pending_before: float, buried_before: float) -> None:
-        """Forget creates that never ended, and old tombstones; times are epoch seconds."""
-        half_made = select(ContainerRow.id).where(
-            ContainerRow.record.is_(None), ContainerRow.created_at < pending_before
-        )
-        async with self._database.reading() as connection:
-            stale = (await connection.scalars(half_made)).all()
-        for container_id in stale:
-            await self.discard(container_id)
+    async def sweep_buried(self, before: float) -> None:
+        """Forget tombstones from before a time (epoch seconds)."""
         async with self._database.transaction() as connection:
-            await connection.execute(
-                delete(TombstoneRow).where(TombstoneRow.removed_at < buried_before)
-            )
+            await connection.execute(delete(TombstoneRow).where(TombstoneRow.removed_at < before))
 
     async def settled(self, node_id: str, before: float) -> set[str]:
         """Return the ids of a node's containers that were made before a time (epoch seconds)."""
@@ -366,6 +383,7 @@ async def _insert(connection: AsyncConnection, new: NewContainer) -> None:
             "name": new.name,
             "node_id": new.node_id,
             "created_at": new.created_at,
+            "attended_at": time.time(),
             "state": "created",
             "running": False,
             "image_id": new.image_id,

@@ -42,6 +42,7 @@ class NodeRow(Table):
 class ContainerRow(Table):
     """A container of the fleet; `record` is its node's newest answer, null while being made.
 
+    `attended_at` is written now and then by the gateway that makes it, in epoch seconds.
     `running` is true from the catalogue's first sight of a running state to the first of another.
     """
 
@@ -51,6 +52,7 @@ class ContainerRow(Table):
     name: Mapped[str] = mapped_column(String(255), unique=True)
     node_id: Mapped[str] = mapped_column(String(64), index=True)
     created_at: Mapped[float] = mapped_column(Float, index=True)
+    attended_at: Mapped[float] = mapped_column(Float, default=0.0)
     state: Mapped[str] = mapped_column(String(16))
     running: Mapped[bool] = mapped_column(Boolean, default=False)
     image_id: Mapped[str] = mapped_column(String(80), default="")

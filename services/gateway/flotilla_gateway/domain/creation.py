@@ -102,6 +102,7 @@ class Creation:
         self._references = References(catalogue, locator)
         self._strategy = strategy
         self._placing = asyncio.Lock()
+        self.under_way: set[str] = set()  # ids of containers that are being made
 
     async def create(self, request: CreateRequest) -> tuple[str, list[str]]:
         """Make a container; returns its id and warnings.
@@ -322,6 +323,7 @@ class Creation:
             volumes=draft.volumes,
             image_mounts=draft.image_mounts,
         )
+        self.under_way.add(draft.id)
         try:
             answer = await self._calls.call(
                 agent.CREATE, request, node.id, timeout_s=_CREATE_WITHIN_S
@@ -331,6 +333,8 @@ class Creation:
             if record is None:
                 raise
             return agent.RecordAnswer(record=record)
+        finally:
+            self.under_way.discard(draft.id)
         await self._learning.learned(node.id, answer.record)
         return answer
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from flotilla_bus import Bus, Service
 from flotilla_bus.contracts import gateway
+from flotilla_core.errors import FlotillaError
 from flotilla_database import Database, migrated
 from flotilla_gateway.catalogue.catalogue import MIGRATIONS, Catalogue
+from flotilla_gateway.catalogue.containers import ABANDONED_S
 from flotilla_gateway.catalogue.volumes import Execs
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.containers import Containers
@@ -27,8 +30,9 @@ from flotilla_gateway.domain.volumes import Volumes
 from flotilla_gateway.ingress.ingress import Ingress
 from flotilla_gateway.placement.choose import Strategy
 
-_SWEEP_EVERY_S = 60.0
-_HALF_MADE_S = 3600.0
+log = logging.getLogger(__name__)
+
+_BURY_EVERY_S = 600.0
 _BURIED_S = 7 * 24 * 3600.0
 
 
@@ -104,7 +108,7 @@ async def opened_fleet(
             tasks.create_task(pusher.run(), name="network pusher"),
             tasks.create_task(sync.listen(), name="heartbeats"),
             tasks.create_task(nodes.watch(), name="node watch"),
-            tasks.create_task(_sweep(catalogue), name="catalogue sweep"),
+            tasks.create_task(_sweep(catalogue, creation), name="catalogue sweep"),
         ]
         if settings.ingress:
             ingress = Ingress(catalogue.containers, nodes, settings.ingress_host)
@@ -132,11 +136,16 @@ async def opened_fleet(
                 task.cancel()
 
 
-async def _sweep(catalogue: Catalogue) -> None:
-    """Forget now and then what has no end of its own."""
+async def _sweep(catalogue: Catalogue, creation: Creation) -> None:
+    """Attend to what is being made here, and forget what has no end of its own."""
+    buried_at = time.monotonic()
     while True:
-        await asyncio.sleep(_SWEEP_EVERY_S)
-        now = time.time()
-        await catalogue.containers.sweep(
-            pending_before=now - _HALF_MADE_S, buried_before=now - _BURIED_S
-        )
+        await asyncio.sleep(ABANDONED_S / 3)
+        try:
+            await catalogue.containers.attend(creation.under_way)
+            await catalogue.containers.sweep_abandoned()
+            if time.monotonic() - buried_at > _BURY_EVERY_S:
+                buried_at = time.monotonic()
+                await catalogue.containers.sweep_buried(time.time() - _BURIED_S)
+        except FlotillaError as error:
+            log.warning("the catalogue is not swept: %s", error)
