@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from flotilla_server.http import Listener, ListenError, hijack_of, serving, tls_context
+from flotilla_server.http import Listener, ListenError, cut, hijack_of, serving, tls_context
 from flotilla_testing.certificates import CertificateFiles, make_certificates
 
 DEADLINE_S = 30
@@ -408,3 +408,17 @@ async def _first_answer(port: int, trust: ssl.SSLContext) -> bytes:
 def test_a_missing_certificate_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match=r"TLS files .*nothing.pem"):
         tls_context(tmp_path / "nothing.pem", tmp_path / "nothing-key.pem")
+
+
+@on_uvloop
+async def test_a_response_may_be_cut(
+    scheme: str, certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        cut(scope)
+
+    async with _connected(app, scheme, certificates, tmp_path) as (reader, writer):
+        writer.write(b"GET /logs HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read(-1)).endswith(b"4\r\npart\r\n")

@@ -14,7 +14,7 @@ from flotilla_bus import Stream
 from flotilla_core.errors import FlotillaError
 from flotilla_engine.versions import Version
 from flotilla_gateway.middleware import HEADERS
-from flotilla_server.http import Connection, hijack_of
+from flotilla_server.http import Connection, cut, hijack_of
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,15 @@ MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 def stream_type(*, tty: bool, version: Version) -> str:
     """Return how a container's output is framed, in the client's API version."""
     return MULTIPLEXED if not tty and version >= (1, 42) else RAW
+
+
+async def _cut_if_broken(scope: Scope, sending: Awaitable[None]) -> None:
+    """Send a body; if its source breaks, cut the connection: the status is sent already."""
+    try:
+        await sending
+    except FlotillaError as error:
+        _log.info("response of %s has ended early: %s", scope["path"], error)
+        cut(scope)
 
 
 class BodyStream(Response):
@@ -47,7 +56,7 @@ class BodyStream(Response):
         async with self._stream as stream:
             await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            await unless_gone(receive, self._sent(stream, send))
+            await _cut_if_broken(scope, unless_gone(receive, self._sent(stream, send)))
 
     async def _sent(self, stream: Stream, send: Send) -> None:
         while data := await stream.read():
@@ -77,7 +86,7 @@ class GeneratedBody(Response):
         async with self._resources:
             await send(start)
             await send({"type": "http.response.body", "body": b"", "more_body": True})
-            await unless_gone(receive, self._sent(send))
+            await _cut_if_broken(scope, unless_gone(receive, self._sent(send)))
 
     async def _sent(self, send: Send) -> None:
         async with contextlib.AsyncExitStack() as stack:

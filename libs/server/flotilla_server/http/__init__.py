@@ -2,7 +2,7 @@
 
 from flotilla_server.http.connection import Connection
 from flotilla_server.http.listeners import Listener, ListenError, tls_context
-from flotilla_server.http.protocol import Hijack, hijack_of
+from flotilla_server.http.protocol import Hijack, cut, hijack_of
 from flotilla_server.http.server import HttpServer, serving
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "HttpServer",
     "ListenError",
     "Listener",
+    "cut",
     "hijack_of",
     "serving",
     "tls_context",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 HIJACK = "flotilla.hijack"
+CUT = "flotilla.cut"
 RAW_STREAM = "application/vnd.docker.raw-stream"
 _HEAD_END = b"\r\n\r\n"
 _HEAD_LIMIT_BYTES = 1024 * 1024
@@ -63,6 +64,13 @@ def hijack_of(scope: Mapping[str, Any]) -> Hijack:
     if HIJACK not in extensions:
         raise RuntimeError("this server cannot hijack connections")
     return cast("Hijack", extensions[HIJACK])
+
+
+def cut(scope: Mapping[str, Any]) -> None:
+    """Close the connection in the middle of a response, so that what came is not taken for all."""
+    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
+    if CUT in extensions:
+        extensions[CUT]()
 
 
 class EngineHttpProtocol(HttpToolsProtocol):
@@ -139,7 +147,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Offer the hijack to the application."""
         super().on_message_begin()
-        self.scope["extensions"] = {HIJACK: cast("dict[object, object]", self._hijack)}
+        extensions = {HIJACK: self._hijack, CUT: self._cut}
+        self.scope["extensions"] = cast("dict[str, dict[object, object]]", extensions)
 
     def on_headers_complete(self) -> None:
         """Note how long the body is."""
@@ -225,6 +234,10 @@ class EngineHttpProtocol(HttpToolsProtocol):
         if self._discard is not None:
             self._discard.cancel()
         super().connection_lost(exc)
+
+    def _cut(self) -> None:
+        self.cycle.response_complete = True
+        self.transport.close()
 
     # The hijack
 
