@@ -11,27 +11,15 @@ from pathlib import Path
 
 from flotilla_core.errors import InternalError, NotFoundError
 from flotilla_engine.records import EndpointRecord, NetworkState
-from flotilla_runtime_agent.network import namespaces, resolv
+from flotilla_runtime_agent.network import namespaces
+from flotilla_runtime_agent.network.attachments import attachment, describe
 from flotilla_runtime_agent.network.bridges import BridgeSpec, Plug, host_interface_name
 from flotilla_runtime_agent.network.dns.names import Names
 from flotilla_runtime_agent.network.dns.servers import DnsServers
 from flotilla_runtime_agent.network.host import Host, KernelThread, port_addresses
-from flotilla_runtime_agent.network.hosts import (
-    LinkTarget,
-    extra_lines,
-    link_environment,
-    link_lines,
-    own_lines,
-)
 from flotilla_runtime_agent.network.pools import Leases
-from flotilla_runtime_agent.network.ports import (
-    Ledger,
-    elements_for,
-    listing,
-    proxy_target,
-    wanted_ports,
-)
-from flotilla_runtime_agent.network.sandboxes import Published, SandboxRecord, SandboxStore, Wired
+from flotilla_runtime_agent.network.publishing import Publisher
+from flotilla_runtime_agent.network.sandboxes import SandboxRecord, SandboxStore, Wired
 from flotilla_runtime_agent.network.specs import (
     DEFAULT_NETWORK,
     NO_NETWORK,
@@ -40,7 +28,7 @@ from flotilla_runtime_agent.network.specs import (
     default_host_ip,
     gateway_endpoint,
     gateways_of,
-    settings_in_force,
+    is_in_user_network,
     wired_endpoint,
 )
 from flotilla_runtime_agent.network.states import StateStore
@@ -99,7 +87,8 @@ class NodeNetworks:
         gateway = ipaddress.IPv4Interface(f"{subnet[1]}/{subnet.prefixlen}")
         self._default = BridgeSpec(self._bridge, (gateway,), mtu=self._host.uplink_mtu)
         self._leases = Leases(subnet, [gateway.ip])
-        self._ledger = Ledger(ipv6=await self._thread.run(_has_ipv6))
+        ipv6 = await self._thread.run(_has_ipv6)
+        self._publisher = Publisher(self._thread, self._host, ipv6=ipv6)
         self._dns = DnsServers(self._names, self._thread)
         alive = {joining.container_id for joining, _ in running}
         for record in tuple(self._store.all()):
@@ -120,7 +109,7 @@ class NodeNetworks:
                 await self._repairing
             self._repairing = None
             await self._dns.close()
-            self._ledger.close()
+            self._publisher.close()
             await self._thread.run(self._host.close)
         await self._thread.close()
 
@@ -141,13 +130,13 @@ class NodeNetworks:
     async def attach(self, joining: Joining, sandbox: Sandbox) -> Attachment:
         """Wire the sandbox into all its networks and publish its ports."""
         record = self._record(joining.container_id)
-        self._describe(record, joining)
+        describe(record, joining)
         try:
             for endpoint in _ordered(joining):
                 await self._wire(record, joining, endpoint)
-            await self._take_ports(record, joining)
+            self._publisher.take(record, joining, self._port_host_ip(record))
             await self._thread.run(lambda: self._host.route_by(sandbox.key, record.wired))
-            await self._publish(record)
+            await self._publisher.publish(record)
             await self._serve_names(record)
         except BaseException:
             await self._undo(record)
@@ -174,7 +163,7 @@ class NodeNetworks:
             await self._thread.run(partial(self._host.unwire, sandbox.key, wired))
             if wired.endpoint.network_name == DEFAULT_NETWORK:
                 self._leases.free(record.container_id)
-            await self._withdraw(record, before)
+            await self._publisher.withdraw(record, before)
             await self._rearrange(record, joining, sandbox)
         return self._attachment(record, joining)
 
@@ -192,18 +181,17 @@ class NodeNetworks:
         if not self._states.take(state):
             return
         network = state.network
-        self._names.update(state)
-        if all(node.id != self._node_id for node in state.nodes):
-            if not self._uses(network.id):
-                await self._thread.run(
-                    lambda: self._host.remove_network(network.id, bridge_name(network))
-                )
+        if all(node.id != self._node_id for node in state.nodes) and not self._uses(network.id):
+            await self.remove_network(network.id)
             return
-        if await self._thread.run(lambda: self._host.has_bridge(bridge_name(network))):
-            await self._thread.run(lambda: self._host.apply(state))
+        self._names.update(state)
+        await self._thread.run(partial(self._program, network.id))
 
     async def remove_network(self, network_id: str) -> None:
         """Remove this node's part of a network; safe to repeat."""
+        if self._uses(network_id):
+            _LOG.warning("network %s is still used by containers here; it stays", network_id)
+            return
         state = self._states.remove(network_id)
         self._names.remove(network_id)
         if state is not None:
@@ -253,9 +241,8 @@ class NodeNetworks:
         if spec is not None:
             is_new = not self._host.has_bridge(spec.name)
             self._host.ensure_bridge(spec)
-            state = self._states.get(wired.endpoint.network_id)
-            if is_new and state is not None:
-                self._host.apply(state)
+            if is_new:
+                self._program(wired.endpoint.network_id)
         try:
             self._host.wire(Path(record.key), [(wired, plug)])
         except OSError as error:
@@ -263,6 +250,12 @@ class NodeNetworks:
                 f"failed to create endpoint {record.name} on network "
                 f"{wired.endpoint.network_name}: {error.strerror or error}"
             ) from error
+
+    def _program(self, network_id: str) -> None:
+        """Program a network's tunnel by its newest state, if its bridge is here."""
+        state = self._states.get(network_id)
+        if state is not None and self._host.has_bridge(bridge_name(state.network)):
+            self._host.apply(state)
 
     def _wired_default(
         self, record: SandboxRecord, endpoint: EndpointRecord
@@ -292,125 +285,35 @@ class NodeNetworks:
         """Set routes, ports and names again after a network came or went."""
         await self._thread.run(lambda: self._host.route_by(sandbox.key, record.wired))
         if not record.published:
-            await self._take_ports(record, joining)
-        await self._publish(record)
+            self._publisher.take(record, joining, self._port_host_ip(record))
+        await self._publisher.publish(record)
         await self._serve_names(record)
         self._store.write(record)
 
+    def _port_host_ip(self, record: SandboxRecord) -> str:
+        """Return where ports are published that name no host address."""
+        chosen = gateway_endpoint(record.wired)
+        state = self._states.get(chosen.endpoint.network_id) if chosen else None
+        return default_host_ip(state.network) if state else ""
+
     async def _undo(self, record: SandboxRecord) -> None:
         await self._dns.stop(record.container_id)
-        await self._withdraw(record, port_addresses(record))
+        await self._publisher.withdraw(record, port_addresses(record))
         # The pairs die with the namespace: deleting them here would cost 20 ms each.
         record.wired.clear()
         self._leases.free(record.container_id)
 
-    # Ports
-
-    async def _take_ports(self, record: SandboxRecord, joining: Joining) -> None:
-        chosen = gateway_endpoint(record.wired)
-        if chosen is None or chosen.driver != "bridge":
-            return
-        state = self._states.get(chosen.endpoint.network_id)
-        host_ip = default_host_ip(state.network) if state else ""
-        published: list[Published] = []
-        try:
-            for wanted in wanted_ports(joining.host_config, joining.exposed_ports, host_ip):
-                published += self._ledger.take(record.container_id, wanted)
-        except InternalError as error:
-            self._ledger.free(record.container_id)
-            raise InternalError(
-                f"driver failed programming external connectivity on endpoint {record.name} "
-                f"({chosen.endpoint.id}): {error.message}"
-            ) from error
-        record.published = published
-
-    async def _publish(self, record: SandboxRecord) -> None:
-        targets = port_addresses(record)
-        elements = [one for port in record.published for one in elements_for(port, targets)]
-        if elements:
-            flows = _udp_ports(record)
-            await self._thread.run(lambda: self._host.publish(elements, flows))
-        for port in record.published:
-            target = proxy_target(port, targets)
-            if target is not None:
-                await self._ledger.held(port).forward(target)
-
-    async def _withdraw(
-        self,
-        record: SandboxRecord,
-        targets: dict[int, ipaddress.IPv4Address | ipaddress.IPv6Address],
-    ) -> None:
-        elements = [one for port in record.published for one in elements_for(port, targets)]
-        if elements:
-            flows = _udp_ports(record)
-            await self._thread.run(lambda: self._host.withdraw(elements, flows))
-        self._ledger.free(record.container_id)
-        record.published = []
-
-    # Names and files
+    # Names
 
     async def _serve_names(self, record: SandboxRecord) -> None:
-        if any(one.endpoint.network_name != DEFAULT_NETWORK for one in record.wired):
+        if is_in_user_network(record.wired):
             await self._dns.serve(record)
         else:
             await self._dns.stop(record.container_id)
 
-    def _describe(self, record: SandboxRecord, joining: Joining) -> None:
-        host = resolv.of_host()
-        record.name = joining.name
-        record.hostname = joining.hostname
-        record.exposed_ports = list(joining.exposed_ports)
-        record.forwarders = list(resolv.forwarders(host, joining.host_config.dns))
-        record.forwards_inside = bool(joining.host_config.dns)
-        record.ndots_set = any(
-            option.startswith("ndots:") for option in joining.host_config.dns_options
-        )
-
     def _attachment(self, record: SandboxRecord, joining: Joining) -> Attachment:
-        config = joining.host_config
-        embedded = any(one.endpoint.network_name != DEFAULT_NETWORK for one in record.wired)
-        resolver = resolv.for_container(
-            resolv.of_host(),
-            dns=config.dns,
-            search=config.dns_search,
-            options=config.dns_options,
-            embedded=embedded,
-        )
-        networks = {
-            one.endpoint.network_name: settings_in_force(
-                one, is_default=one.endpoint.network_name == DEFAULT_NETWORK
-            )
-            for one in record.wired
-        }
-        for endpoint in joining.endpoints:
-            if endpoint.network_name == NO_NETWORK:
-                settings = endpoint.settings.model_copy()
-                settings.network_id, settings.endpoint_id = endpoint.network_id, endpoint.id
-                networks[endpoint.network_name] = settings
-        lines = extra_lines(config.extra_hosts, str(self._default.addresses[0].ip))
-        lines += link_lines(config.links, self._link_target)
-        for one in record.wired:
-            lines += own_lines(one.addresses, joining.hostname, joining.domainname)
-        return Attachment(
-            networks=networks,
-            ports=listing(joining.exposed_ports, record.published),
-            hosts=lines,
-            nameservers=list(resolver.nameservers),
-            search=list(resolver.search),
-            resolv_options=list(resolver.options),
-            env=link_environment(config.links, joining.name, self._link_target),
-        )
-
-    def _link_target(self, reference: str) -> LinkTarget | None:
-        for record in self._sandboxes.values():
-            if reference == record.name or record.container_id.startswith(reference):
-                for one in record.wired:
-                    if one.endpoint.network_name == DEFAULT_NETWORK:
-                        address = one.addresses[0].split("/")[0]
-                        return LinkTarget(
-                            record.name, record.hostname, address, record.exposed_ports
-                        )
-        return None
+        gateway = str(self._default.addresses[0].ip)
+        return attachment(record, joining, self._sandboxes.values(), gateway)
 
     # After a restart of the agent, and of other people's firewall
 
@@ -426,24 +329,18 @@ class NodeNetworks:
                 elif state is not None and one.driver == "bridge":
                     spec = bridge_spec(state.network, self._host.uplink_mtu)
                     specs[spec.name] = spec
-            self._ledger.retake(record.container_id, record.published)
-            targets = port_addresses(record)
-            elements += [one for port in record.published for one in elements_for(port, targets)]
+            elements += self._publisher.retake(record)
         states = self._states.all()
         for state in states:
             self._names.update(state)
         await self._thread.run(lambda: self._host.install(list(specs.values()), elements))
         for state in states:
-            if bridge_name(state.network) in specs:
-                await self._thread.run(partial(self._host.apply, state))
+            await self._thread.run(partial(self._program, state.network.id))
         kept = {state.network.id[:12] for state in states}
         await self._thread.run(lambda: self._host.sweep(kept))
         for record in self._sandboxes.values():
             await self._serve_names(record)
-            for port in record.published:
-                target = proxy_target(port, port_addresses(record))
-                if target is not None:
-                    await self._ledger.held(port).forward(target)
+            await self._publisher.forward(record)
 
     async def _repair_firewall(self) -> None:
         while True:
@@ -472,10 +369,6 @@ class NodeNetworks:
             for record in self._sandboxes.values()
             for one in record.wired
         )
-
-
-def _udp_ports(record: SandboxRecord) -> set[int]:
-    return {port.host_port for port in record.published if port.protocol == "udp"}
 
 
 def _ordered(joining: Joining) -> list[EndpointRecord]:

@@ -128,5 +128,10 @@ def gateway_endpoint(wired: list[Wired]) -> Wired | None:
     )
 
 
+def is_in_user_network(wired: list[Wired]) -> bool:
+    """Say whether a container has the embedded DNS server."""
+    return any(one.endpoint.network_name != DEFAULT_NETWORK for one in wired)
+
+
 def _is_on(text: str) -> bool:
     return text.lower() not in ("false", "0", "f")
