@@ -261,6 +261,20 @@ async def test_a_change_gives_a_network_its_next_revision(catalogue: Catalogue) 
     assert await catalogue.networks.behind() == []
 
 
+async def test_a_node_that_got_an_endpoint_meanwhile_stays_in_the_network(
+    catalogue: Catalogue,
+) -> None:
+    await joined(catalogue, "a")
+    web = await network(catalogue, "web", "10.5.0.0/24")
+    container = await made(catalogue, "c1", networks={web.id: EndpointSettings()})
+    await catalogue.networks.lease(container.id)
+    await catalogue.networks.applied(web.id, "node-a", 1, takes_part=False)
+    assert await catalogue.networks.behind() == [(web.id, "node-a")]
+    await catalogue.networks.disconnect(web.id, container.id)
+    await catalogue.networks.applied(web.id, "node-a", 9, takes_part=False)
+    assert await catalogue.networks.participants(web.id) == {}
+
+
 async def test_networks_get_different_vnis_and_names(catalogue: Catalogue) -> None:
     made_networks = await asyncio.gather(
         *(network(catalogue, f"n{number}", f"10.{number}.0.0/24") for number in range(10))

@@ -293,17 +293,33 @@ class Networks:
     async def applied(
         self, network_id: str, node_id: str, revision: int, *, takes_part: bool
     ) -> None:
-        """Note what a node knows; one that takes no part any more is forgotten."""
+        """Note what a node knows; one that takes no part any more is forgotten.
+
+        A node that has got an endpoint meanwhile is kept, and told again.
+        """
         this = (ParticipantRow.network_id == network_id) & (ParticipantRow.node_id == node_id)
         async with self._database.transaction() as connection:
-            if takes_part:
-                await connection.execute(
-                    update(ParticipantRow)
-                    .where(this, ParticipantRow.applied_revision < revision)
-                    .values(applied_revision=revision)
+            await connection.scalar(
+                select(NetworkRow.id).where(NetworkRow.id == network_id).with_for_update()
+            )
+            if not takes_part:
+                leased = (
+                    select(EndpointRow.id)
+                    .join(ContainerRow, ContainerRow.id == EndpointRow.container_id)
+                    .where(
+                        EndpointRow.network_id == network_id,
+                        ContainerRow.node_id == node_id,
+                        EndpointRow.mac.is_not(None),
+                    )
                 )
-            else:
-                await connection.execute(delete(ParticipantRow).where(this))
+                await connection.execute(delete(ParticipantRow).where(this, ~leased.exists()))
+                return
+            await _take_part(connection, network_id, node_id)
+            await connection.execute(
+                update(ParticipantRow)
+                .where(this, ParticipantRow.applied_revision < revision)
+                .values(applied_revision=revision)
+            )
 
 
 def _networks() -> Select[str, Json, int, bool]:
