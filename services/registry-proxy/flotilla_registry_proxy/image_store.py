@@ -1,5 +1,6 @@
 """The image store as the registry proxy uses it: blobs over HTTP, everything else over the bus."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,13 @@ import httpx
 
 from flotilla_bus import Bus
 from flotilla_bus.contracts import images as contract
-from flotilla_core.errors import InternalError, NotFoundError, UnavailableError
+from flotilla_bus.methods import A, Method, Q
+from flotilla_core.errors import (
+    DeadlineExceededError,
+    InternalError,
+    NotFoundError,
+    UnavailableError,
+)
 from flotilla_engine.records import ImageRecord
 from flotilla_oci.references import Reference
 from flotilla_oci.registry.client import Fetched
@@ -18,6 +25,9 @@ _TIMEOUT = httpx.Timeout(120.0, connect=10.0)
 _CHUNK_BYTES = 1 << 20
 _PATH = "/v2/fleet/blobs"
 _COMPRESS_TIMEOUT_S = 1800
+_ANSWER_WITHIN_S = 20
+_ATTEMPTS = 5
+_PAUSE_S = 1.0
 
 
 class ImageStore:
@@ -51,7 +61,7 @@ class ImageStore:
     async def missing(self, digests: Sequence[str]) -> set[str]:
         """Return the blobs that the store lacks; it keeps the others for a while."""
         request = contract.BlobsRequest(digests=[*dict.fromkeys(digests)])
-        answer = await self._bus.call(contract.MISSING_BLOBS, request)
+        answer = await self._ask(contract.MISSING_BLOBS, request)
         return set(answer.missing)
 
     async def put_blob(self, digest: str, chunks: AsyncIterator[bytes]) -> None:
@@ -109,7 +119,7 @@ class ImageStore:
             index_media_type=index.media_type if index else "",
             index=index.data.decode() if index else "",
         )
-        return await self._bus.call(contract.PUT_MANIFEST, request, timeout_s=120)
+        return await self._ask(contract.PUT_MANIFEST, request)
 
     async def manifest(self, reference: str) -> contract.ManifestAnswer:
         """Return what to push for a reference, its layers compressed."""
@@ -118,16 +128,29 @@ class ImageStore:
 
     async def images(self) -> list[ImageRecord]:
         """Return all images."""
-        answer = await self._bus.call(contract.LIST, contract.ListRequest(all=True))
+        answer = await self._ask(contract.LIST, contract.ListRequest(all=True))
         return [one.image for one in answer.images]
 
     async def has_image(self, image_id: str) -> bool:
         """Tell whether there is an image of that id."""
         try:
-            await self._bus.call(contract.RESOLVE, contract.ImageRequest(reference=image_id))
+            await self._ask(contract.RESOLVE, contract.ImageRequest(reference=image_id))
         except NotFoundError:
             return False
         return True
+
+    async def _ask(self, method: Method[Q, A], request: Q) -> A:
+        """Call a method that may be repeated; a store that is being restarted is waited for.
+
+        Raises:
+            FlotillaError: What the store raises, or that it does not come back.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._bus.call(method, request, timeout_s=_ANSWER_WITHIN_S)
+            except (UnavailableError, DeadlineExceededError):
+                await asyncio.sleep(_PAUSE_S)
+        return await self._bus.call(method, request, timeout_s=_ANSWER_WITHIN_S)
 
     def _headers(self) -> dict[str, str]:
         if self._token_file is None:

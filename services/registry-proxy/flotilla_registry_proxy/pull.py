@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 from flotilla_bus import Accept, Empty, Stream
 from flotilla_bus.contracts.registry import PullRequest
-from flotilla_core.errors import FlotillaError, InternalError, NotFoundError
+from flotilla_core.errors import FlotillaError, InternalError, NotFoundError, UnavailableError
 from flotilla_engine import progress
 from flotilla_engine.records import ImageRecord
 from flotilla_oci import digests, manifests, platforms, references
@@ -22,6 +23,7 @@ from flotilla_registry_proxy.transfers import Stage, Transfer, Transfers
 
 _MAX_CONFIG = 8 << 20
 _SHOW_INTERVAL_S = 0.1
+_ATTEMPTS = 4
 _ID_LENGTH = 12
 
 
@@ -147,14 +149,16 @@ class Pull:
     def _transfer(self, client: RegistryClient, name: Reference, layer: Descriptor) -> Transfer:
         async def work(transfer: Transfer) -> None:
             async with self._slots, client.sibling() as own:
-                transfer.at(Stage.DOWNLOADING)
-
-                def show(count: int) -> None:
-                    transfer.current = count
-                    transfer.notify()
-
-                chunks = own.blob(name, layer.digest, show)
-                await self._means.store.put_blob(layer.digest, chunks)
+                for attempt in range(1, _ATTEMPTS + 1):
+                    transfer.at(Stage.DOWNLOADING)
+                    chunks = own.blob(name, layer.digest, partial(_show, transfer))
+                    try:
+                        await self._means.store.put_blob(layer.digest, chunks)
+                        break
+                    except UnavailableError:
+                        if attempt == _ATTEMPTS:
+                            raise
+                        await asyncio.sleep(attempt)
                 transfer.at(Stage.VERIFYING, transfer.total)
 
         return self._means.transfers.join(name.name, layer.digest, layer.size_bytes, work)
@@ -235,6 +239,11 @@ class _Followers:
         total = transfer.total
         await self._out.write(progress.advance("Extracting", short, total, total))
         await self._out.write(progress.done("Pull complete", short))
+
+
+def _show(transfer: Transfer, count: int) -> None:
+    transfer.current = count
+    transfer.notify()
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
