@@ -220,7 +220,7 @@ def test_mount_of_the_user_replaces_ours(root: Path) -> None:
 def test_exec_inherits_and_overrides(root: Path) -> None:
     spec = _built(root, env=["A=1"])
     asked = ExecConfig(cmd=["id"], env=["A=2"], user="sailor", working_dir="/tmp")
-    process = exec_process(spec, asked, tty=True, root=root, user="")
+    process = exec_process(spec["process"], asked, tty=True, root=root, user="")
     assert (process["args"], process["cwd"], process["user"]["uid"]) == (["id"], "/tmp", 7)
     assert {"A=2", "TERM=xterm"} <= set(process["env"])
     assert process["capabilities"] == spec["process"]["capabilities"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from flotilla_core.errors import ConflictError, FlotillaError, NotFoundError
 from flotilla_engine.exec import ExecConfig
 from flotilla_engine.records import ExecRecord
 from flotilla_runtime_agent.containers import failures
+from flotilla_runtime_agent.containers.launch import PROCESS_FILE
 from flotilla_runtime_agent.containers.states import is_restarting, not_running
 from flotilla_runtime_agent.containers.store import StoredProcess, StoredRun
 from flotilla_runtime_agent.runtime import conmon
@@ -59,7 +60,6 @@ class Exec:
 
     def save(self) -> None:
         """Write it down."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / "exec.new"
         partial.write_text(self._stored.model_dump_json())
         partial.replace(self.folder / _FILE)
@@ -108,10 +108,10 @@ class Exec:
         container = self._container
         config = self.record.config
         bundle = container.host.paths.bundle(container.id)
-        spec = json.loads((bundle / "config.json").read_text())
+        base = json.loads((bundle / PROCESS_FILE).read_text())
+        root = Path(base["root"])
         user = container.record.config.user
-        root = Path(spec["root"]["path"])
-        process = exec_process(spec, config, tty=tty, root=root, user=user)
+        process = exec_process(base["process"], config, tty=tty, root=root, user=user)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "process.json").write_text(json.dumps(process))
         starting = await conmon.prepare_exec(
@@ -219,7 +219,6 @@ class Execs:
         record = ExecRecord(id=exec_id, container_id=self._container.id, config=config)
         created = Exec(self._container, StoredExec(record=record))
         self._execs[exec_id] = created
-        created.save()
         created.event(f"exec_create: {_shown(config)}")
         return created
 
@@ -257,7 +256,10 @@ class Execs:
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):  # the container's whole folder may be going at the same time
+        for name in os.listdir(folder):  # noqa: PTH208  # half the cost
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+        folder.rmdir()
 
 
 def refuse_unless_running(container: Container) -> None:

@@ -27,6 +27,8 @@ from flotilla_runtime_agent.spec.inroot import make_folders, open_in_root
 from flotilla_runtime_agent.spec.mounts import DEFAULT_SHM_BYTES, PlannedMount, planned
 
 _LOG = logging.getLogger(__name__)
+PROCESS_FILE = "process.json"
+"""In the bundle: what execs inherit, apart from the rest of the specification, which is long."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Launch:
             )
         )
         (self._bundle / "config.json").write_text(json.dumps(spec))
+        base = {"root": str(root), "process": spec["process"]}
+        (self._bundle / PROCESS_FILE).write_text(json.dumps(base))
         monitoring = self._monitoring(runtime)
         if is_wired_first:
             return Launched(await conmon.create(monitoring), attachment)

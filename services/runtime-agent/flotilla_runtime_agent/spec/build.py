@@ -224,14 +224,13 @@ def _sysctls(given: SpecInput) -> dict[str, str]:
 
 
 def exec_process(
-    container: dict[str, Any], asked: ExecConfig, *, tty: bool, root: Path, user: str
+    base: dict[str, Any], asked: ExecConfig, *, tty: bool, root: Path, user: str
 ) -> dict[str, Any]:
-    """Return the ``process`` of an exec, from the container's own specification.
+    """Return the ``process`` of an exec, from the container's own.
 
     Raises:
         FlotillaError: With dockerd's text, if the user is not there.
     """
-    base = container["process"]
     env = dict(entry.partition("=")[::2] for entry in base["env"])
     if tty:
         env.setdefault("TERM", "xterm")
