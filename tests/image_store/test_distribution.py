@@ -12,10 +12,14 @@ import httpx
 import pytest
 
 from flotilla_bus.contracts import images as contract
+from flotilla_database import opened
+from flotilla_image_store.app import opened_images
 from flotilla_image_store.distribution import Distribution
+from flotilla_oci import manifests, references
 from flotilla_oci.digests import digest_of
+from flotilla_oci.manifests import Descriptor, Manifest
 
-from .conftest import Store, docker_archive, layer
+from .conftest import KeptEvents, Store, docker_archive, layer
 
 SECRET = {"Authorization": "Bearer sesame"}
 BLOB = os.urandom(3 << 20)
@@ -163,3 +167,34 @@ async def test_an_image_can_be_removed_while_an_equal_one_is_loaded(store: Store
         answer = await store.bus.call(contract.RESOLVE, contract.ImageRequest(reference="a:1"))
         for one in answer.image.layers:
             assert store.images.blobs.has(one.digest)
+
+
+async def test_everything_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    async with opened(postgres_url) as database:
+        images = await opened_images(folder, database, KeptEvents())
+        await opened_images(folder, database, KeptEvents())
+        for content in (b"1", b"2"):
+            blob = images.blobs.put(layer("x", content))
+            await images.learn(blob)
+        assert await images.missing([blob.digest, digest_of(b"no")]) == [digest_of(b"no")]
+        config = json.dumps(
+            {"os": "linux", "rootfs": {"diff_ids": [blob.digest]}, "config": {}}
+        ).encode()
+        await images.learn(images.blobs.put(config))
+        manifest = Manifest(
+            manifests.DOCKER_MANIFEST,
+            Descriptor(manifests.DOCKER_CONFIG, digest_of(config), len(config)),
+            (Descriptor(manifests.DOCKER_LAYER, blob.digest, blob.size_bytes),),
+        ).to_bytes()
+        for _ in range(2):
+            put = await images.put(manifest, "", [references.parse("a:1")])
+        assert not put.changed
+        assert (await images.resolve("a:1")).id == digest_of(config)
+        assert (await images.resolve(put.image.id[7:15])).id == put.image.id
+        await images.tag("a:1", "b:1")
+        await images.pushable("b:1")
+        for name in ("a:1", "b:1"):
+            await images.remove(name, force=False, prune_parents=True, in_use=[])
+        await images.drop([digest for digest, _ in images.blobs.all()])
+        assert not list(images.blobs.all())
