@@ -28,6 +28,7 @@ from flotilla_runtime_agent.snapshots.layers import ImageStoreAddress
 from flotilla_runtime_agent.snapshots.opening import opened
 from flotilla_runtime_agent.volumes.local import LocalVolumes
 from flotilla_server import notify
+from flotilla_server.health import Health, serving_health
 
 
 async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
@@ -71,7 +72,24 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
             Content(host, containers),
         ):
             handlers.register(service)
+        if settings.health_listen:
+            host_name, _, port = settings.health_listen.rpartition(":")
+            await stack.enter_async_context(
+                serving_health(_health(bus, containers), host_name, int(port))
+            )
         await _stay(settings, bus, host, containers, node, reports, stop)
+
+
+def _health(bus: Bus, containers: Containers) -> Health:
+    health = Health("runtime-agent")
+
+    async def check_bus() -> str | None:
+        return None if bus.is_connected else "not connected"
+
+    health.add_check("nats", check_bus)
+    health.add_gauge("containers", lambda: len(list(containers)))
+    health.add_gauge("open_streams", lambda: bus.open_streams)
+    return health
 
 
 async def _stay(

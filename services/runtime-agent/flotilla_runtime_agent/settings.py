@@ -36,5 +36,6 @@ class AgentSettings(Settings):
     default_runtime: str = Field("runc", description="the runtime of containers that name none")
     join_token: Path | None = Field(None, description="file with a join token")
     heartbeat_s: float = Field(2.0, gt=0, description="between two signs of life")
+    health_listen: str = Field("", description="HOST:PORT of /healthz, /readyz, /metrics")
     log_level: str = Field("info", description="lowest level that is logged")
     log_format: Literal["text", "json"] = Field("text", description="for people or machines")

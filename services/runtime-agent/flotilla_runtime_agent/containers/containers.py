@@ -272,7 +272,8 @@ class Containers:
         if run is not None or record.id in monitors:
             await self._ended_unseen(container, monitors.get(record.id))
             return
-        await launch.clear(self._host, stored)
+        if launch.has_traces(self._host, stored):
+            await launch.clear(self._host, stored)
         policy = record.host_config.restart_policy
         was_running = record.state.running
         if record.state.restarting:

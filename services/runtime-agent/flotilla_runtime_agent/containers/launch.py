@@ -74,9 +74,9 @@ class Launch:
         """
         record = self._record
         runtime = self._host.runtime(record.host_config.runtime)
+        _make_empty(self._bundle)
         root = await self._host.snapshots.mount(record.id)
         user_mounts, propagation = await self._user_mounts()
-        _make_empty(self._bundle)
         self._write_files(None)
         sandbox, netns = await self._network_namespace()
         is_wired_first = bool(record.host_config.links or record.host_config.sysctls)
@@ -360,6 +360,13 @@ async def discard(monitored: Monitored) -> None:
     monitored.process.kill()
     if monitored.child is not None:
         await monitored.child.wait()
+
+
+def has_traces(host: Host, stored: Stored) -> bool:
+    """Whether there may be something for ``clear``; the bundle is made first and goes last."""
+    record = stored.record
+    is_bundled = host.paths.bundle(record.id).exists()
+    return is_bundled or bool(record.sandbox_id) or record.state.running
 
 
 async def clear(host: Host, stored: Stored) -> None:
