@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +122,7 @@ async def test_udp_port_on_one_host_address(node: Node) -> None:
             assert await asyncio.to_thread(client.recv, 100) == b"hello"
 
 
+@pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables")
 async def test_publishing_works_where_the_forward_policy_is_drop(node: Node) -> None:
     node.host.command("iptables", "-P", "FORWARD", "DROP")
     place, _, _ = await node.run("web", ports={"80/tcp": [PortBinding(host_port="8080")]})
@@ -177,3 +181,35 @@ async def test_macvlan_joins_the_uplinks_network(node: Node) -> None:
     place, _, _ = await node.run("lan", endpoints=[endpoint])
     node.outside.serve(b"out", 80)
     assert await asyncio.to_thread(place.fetch, OUTSIDE, 80) == b"out 10.99.0.9"
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def test_nothing_stays_of_many_containers_at_once(node: Node) -> None:
+    await node.run("first")
+    state = node.network_state("shop", "172.30.0.0/24")
+    await node.networks.apply(state)
+    before = open_descriptors()
+
+    async def live(number: int) -> None:
+        container_id = node.next_id()
+        endpoint = node.endpoint_of(state, container_id, f"c{number}", f"172.30.0.{number}/24")
+        _, attachment, _ = await node.run(
+            f"c{number}", endpoints=[endpoint], ports={"80/tcp": None, "53/udp": None}
+        )
+        assert attachment.networks["shop"].ip_address == f"172.30.0.{number}"
+        await node.networks.detach(container_id)
+        del node.joined[container_id]
+
+    await asyncio.gather(*(live(number) for number in range(2, 42)))
+    assert open_descriptors() < before + 10
+    for name in ("any4", "any6", "ports4", "ports6"):
+        listed = node.host.command("nft", "list", "map", "inet", "flotilla", name)
+        assert "elements" not in listed
+    deadline = time.monotonic() + 30
+    # The kernel takes the pairs down with their namespaces, when it has time.
+    while node.host.command("ip", "-o", "link").count(": fv") > 1:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)

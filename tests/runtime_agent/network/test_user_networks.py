@@ -230,6 +230,10 @@ async def test_network_spans_hosts_without_flooding(node: Node, other_node: Node
     assert answer.endswith(b" 172.30.0.2")
     assert len(answer) > 3 << 20
     assert "mtu 1450" in web.command("ip", "link", "show", "eth0")
+    # No container can send what looks like a node's tunnel.
+    closed = node.host.command("nft", "list", "set", "inet", "flotilla", "tunnels4")
+    assert HOST in closed
+    assert OUTSIDE in closed
     # The way out of each is its own host.
     assert "172.30.0.1" in api.command("ip", "route")
     # The container moves from there to here: no entry of it stays.

@@ -23,6 +23,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # Packets that our forward chain lets pass carry this bit, for hosts whose own FORWARD chain drops.
 PASS_MARK = 0x10000000
+VXLAN_PORT = 4789
 
 _RULES = """
 add table inet {table}
@@ -32,6 +33,8 @@ table inet {table} {{
     set internal {{ type ifname; {internal} }}
     set masqueraded {{ type ifname; {masqueraded} }}
     set pairs {{ type ifname . ifname; {pairs} }}
+    set tunnels4 {{ type ipv4_addr; {tunnels4} }}
+    set tunnels6 {{ type ipv6_addr; {tunnels6} }}
     set subnets4 {{ type ifname . ipv4_addr; flags interval; {subnets4} }}
     set subnets6 {{ type ifname . ipv6_addr; flags interval; {subnets6} }}
     map ports4 {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; {ports4} }}
@@ -42,6 +45,8 @@ table inet {table} {{
     chain raw {{
         type filter hook prerouting priority raw; policy accept;
         iifname @bridges ip daddr 127.0.0.0/8 drop
+        iifname @bridges ip daddr @tunnels4 udp dport {vxlan_port} drop
+        iifname @bridges ip6 daddr @tunnels6 udp dport {vxlan_port} drop
     }}
     chain published {{
         dnat ip to ip daddr . meta l4proto . th dport map @ports4
@@ -90,6 +95,8 @@ _SETS = (
     "internal",
     "masqueraded",
     "pairs",
+    "tunnels4",
+    "tunnels6",
     "subnets4",
     "subnets6",
     "ports4",
@@ -115,6 +122,11 @@ def bridge_elements(
     for subnet in subnets:
         elements.append(Element(f"subnets{subnet.version}", (name, subnet)))
     return elements
+
+
+def tunnel_element(node: Address) -> Element:
+    """Return what keeps containers from posing as a node, with VXLAN packets of their own."""
+    return Element(f"tunnels{node.version}", (node,))
 
 
 def port_element(
@@ -153,7 +165,10 @@ class Firewall:
             name: f"elements = {{ {', '.join(members)} }}" if members else ""
             for name, members in texts.items()
         }
-        load_rules(_RULES.format(table=self._table, mark=hex(PASS_MARK), **clauses))
+        rules = _RULES.format(
+            table=self._table, mark=hex(PASS_MARK), vxlan_port=VXLAN_PORT, **clauses
+        )
+        load_rules(rules)
         self._rules = self._socket.count_rules()
 
     def add(self, elements: Iterable[Element]) -> None:

@@ -20,7 +20,7 @@ from flotilla_runtime_agent.network.bridges import (
     remove_interface,
     set_default_routes,
 )
-from flotilla_runtime_agent.network.firewall import Firewall
+from flotilla_runtime_agent.network.firewall import Firewall, tunnel_element
 from flotilla_runtime_agent.network.netlink.conntrack import forget
 from flotilla_runtime_agent.network.netlink.nftables import Element, Protocol
 from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
@@ -188,6 +188,8 @@ class Host:
         if not network.vni or len(state.nodes) < 2:
             self._overlay.remove(bridge, vxlan_name(network.id))
             return
+        nodes = [ipaddress.ip_address(node.address) for node in state.nodes if node.address]
+        self._firewall.add(tunnel_element(node) for node in nodes)
         wanted: list[Remote] = remotes(state, self._node_id)
         mtu = network_mtu(network, self._uplink_mtu)
         self._overlay.program(

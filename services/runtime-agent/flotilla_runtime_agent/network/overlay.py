@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flotilla_engine.records import NetworkState
+from flotilla_runtime_agent.network.firewall import VXLAN_PORT
 from flotilla_runtime_agent.network.netlink.links import VxlanKind
 from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
-
-_PORT = 4789
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Overlay:
     ) -> None:
         """Have the VXLAN link on the bridge, and exactly these entries."""
         bridge_index = self._route.link(bridge).index
-        self._route.add_link(vxlan, VxlanKind(vni, local, _PORT), mtu=mtu)
+        self._route.add_link(vxlan, VxlanKind(vni, local, VXLAN_PORT), mtu=mtu)
         link = self._route.link(vxlan)
         if link.master != bridge_index or not link.up:
             self._route.change_link(link.index, up=True, master=bridge_index)
