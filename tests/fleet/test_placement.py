@@ -1,5 +1,6 @@
 """Where containers and volumes go on two hosts, and how each host is seen alone."""
 
+import contextlib
 import http.client
 import socket
 from collections.abc import Iterator
@@ -91,26 +92,43 @@ def has_ipv6() -> bool:
         return False
 
 
-def test_a_published_port_answers_at_the_gateways_address(engine: Engine) -> None:
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def answer(host: str, port: int) -> bytes:
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/")
+        return connection.getresponse().read()
+    except (OSError, http.client.HTTPException):
+        return b""
+    finally:
+        connection.close()
+
+
+def served(engine: Engine) -> int:
+    """Publish a port on host2 until it is one that was free here; returns it."""
     serve = "echo from-afar > /index.html && exec httpd -f -p 80 -h /"
-    engine.docker(
-        *("run", "-d", "--name", "web", "--label", "flotilla.node=host2", "-p", "80"),
-        *("busybox", "sh", "-c", serve),
-    ).checked()
-    port = int(engine.docker("port", "web", "80/tcp").checked().lines[0].rpartition(":")[2])
+    for attempt in range(4):
+        port = free_port()
+        engine.docker(
+            *("run", "-d", "--name", f"web{attempt}", "--label", "flotilla.node=host2"),
+            *("-p", f"{port}:80", "busybox", "sh", "-c", serve),
+        ).checked()
+        with contextlib.suppress(AssertionError):
+            eventually(lambda port=port: answer("127.0.0.1", port), timeout_s=15)  # type: ignore[misc]
+            return port
+    raise AssertionError("no published port answers at 127.0.0.1")
 
-    def answers(host: str) -> bool:
-        connection = http.client.HTTPConnection(host, port, timeout=5)
-        try:
-            connection.request("GET", "/")
-            return connection.getresponse().read() == b"from-afar\n"
-        except OSError:
-            return False
-        finally:
-            connection.close()
 
-    eventually(lambda: answers("127.0.0.1"), what="the port does not answer at 127.0.0.1")
+def test_a_published_port_answers_at_the_gateways_address(engine: Engine) -> None:
+    port = served(engine)
+    assert answer("127.0.0.1", port) == b"from-afar\n"
     if has_ipv6():
-        eventually(lambda: answers("::1"), what="the port does not answer at ::1")
-    engine.docker("rm", "-f", "web").checked()
-    eventually(lambda: not answers("127.0.0.1"), what="the port still answers")
+        eventually(lambda: answer("::1", port) == b"from-afar\n", what="no answer at ::1")
+    names = engine.docker("ps", "-q", "--filter", f"publish={port}").checked().lines
+    engine.docker("rm", "-f", *names).checked()
+    eventually(lambda: not answer("127.0.0.1", port), what="the port still answers")
