@@ -21,6 +21,7 @@ from flotilla_core.errors import FlotillaError, InternalError
 log = logging.getLogger(__name__)
 
 _ENDS_ITSELF_WITHIN_S = 2.0
+_ANSWERS_WITHIN_S = 60.0
 _PEER = "the caller"
 
 A_contra = TypeVar("A_contra", bound=BaseModel, contravariant=True)
@@ -35,18 +36,20 @@ class Accept(Protocol[A_contra]):
 
 
 async def reply(bus: Bus, message: Msg, outcome: Outcome) -> None:
-    """Answer a message; the caller asks again when an answer gets lost in a reconnect."""
+    """Answer a message, as soon as NATS is there; nobody waits for an answer for ever."""
     try:
+        if not bus.is_connected:
+            async with asyncio.timeout(_ANSWERS_WITHIN_S):
+                await bus.wait_connected()
         await bus.connection.publish(message.reply, outcome.payload, headers=outcome.headers)
     except nats.errors.MaxPayloadError:
-        log.warning("an answer is too large: %d bytes", len(outcome.payload))
-        too_large = Outcome.of_error(
-            InternalError(f"the answer is too large: {len(outcome.payload)} bytes")
-        )
+        size = len(outcome.payload)
+        log.warning("an answer is too large: %d bytes", size)
+        too_large = Outcome.of_error(InternalError(f"the answer is too large: {size} bytes"))
         with contextlib.suppress(nats.errors.Error):
             await bus.connection.publish(message.reply, b"", headers=too_large.headers)
-    except nats.errors.Error as error:
-        log.info("an answer could not be sent: %s", error)
+    except (nats.errors.Error, TimeoutError) as error:
+        log.info("an answer could not be sent: %s", error or "NATS is away")
 
 
 class Acceptance(Generic[A]):
