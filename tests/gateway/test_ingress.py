@@ -20,7 +20,9 @@ from flotilla_gateway.ingress.udp import UdpPort
 HOST = "127.0.0.1"
 
 
-def record(name: str, node: str, *, running: bool = True, **ports: str) -> ContainerRecord:
+def record(
+    name: str, node: str, *, running: bool = True, asked: bool = True, **ports: str
+) -> ContainerRecord:
     return ContainerRecord(
         id=name,
         name=name,
@@ -29,7 +31,13 @@ def record(name: str, node: str, *, running: bool = True, **ports: str) -> Conta
         image_id="",
         image="",
         config=ContainerConfig(),
-        host_config=HostConfig(),
+        host_config=HostConfig(
+            port_bindings={
+                f"{number}/{protocol}": [PortBinding(host_port=port if asked else "")]
+                for protocol, text in ports.items()
+                for number, _, port in [text.split("|")]
+            }
+        ),
         state=ContainerState(running=running),
         ports={
             f"{number}/{protocol}": [PortBinding(host_ip=host, host_port=port)]
@@ -55,6 +63,18 @@ def test_ports_of_running_containers_on_reachable_nodes_are_served() -> None:
         ],
         Published("udp", 5353): [Target("10.0.0.1", 5353, "dns")],
     }
+
+
+def test_a_port_had_twice_by_chance_is_the_oldest_containers() -> None:
+    records = [
+        record("first", "b", tcp="80|0.0.0.0|40000", asked=False),
+        record("second", "a", tcp="80|0.0.0.0|40000", asked=False),
+    ]
+    found = published(records, {"a": "10.0.0.1", "b": "10.0.0.2"})
+    assert found == {Published("tcp", 40000): [Target("10.0.0.2", 40000, "first")]}
+    records.append(record("third", "a", tcp="80|0.0.0.0|40000"))
+    found = published(records, {"a": "10.0.0.1", "b": "10.0.0.2"})
+    assert found == {Published("tcp", 40000): [Target("10.0.0.1", 40000, "third")]}
 
 
 @asynccontextmanager

@@ -30,12 +30,14 @@ def published(
 ) -> dict[Published, list[Target]]:
     """Return the targets of each port, in a fixed order.
 
+    A port that several containers asked for is shared by them in turn.
+
     Args:
         records: Containers; only running ones count.
         addresses: Addresses of the nodes that can be reached, by id.
     """
-    found: dict[Published, set[Target]] = {}
-    for record in records:
+    found: dict[Published, dict[Target, bool]] = {}
+    for record in sorted(records, key=lambda record: record.created):
         address = addresses.get(record.node_id)
         if not record.state.running or address is None:
             continue
@@ -47,11 +49,21 @@ def published(
                 if binding.host_port.isdecimal() and not _is_loopback(binding.host_ip):
                     port = int(binding.host_port)
                     target = Target(address, port, record.name)
-                    found.setdefault(Published(protocol, port), set()).add(target)
-    return {
-        port: sorted(targets, key=lambda target: (target.address, target.container))
-        for port, targets in found.items()
-    }
+                    asked = _asked_for(record, key, binding.host_port)
+                    found.setdefault(Published(protocol, port), {}).setdefault(target, asked)
+    return {port: _serving(targets) for port, targets in found.items()}
+
+
+def _asked_for(record: ContainerRecord, key: str, host_port: str) -> bool:
+    bindings = record.host_config.port_bindings.get(key) or ()
+    return any(binding.host_port == host_port for binding in bindings)
+
+
+def _serving(targets: dict[Target, bool]) -> list[Target]:
+    """Return all, if all asked for the port; of those that got it by chance only the oldest."""
+    if all(targets.values()):
+        return sorted(targets, key=lambda target: (target.address, target.container))
+    return [next((target for target, asked in targets.items() if asked), next(iter(targets)))]
 
 
 def _is_loopback(address: str) -> bool:

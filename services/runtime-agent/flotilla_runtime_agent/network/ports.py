@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import re
+import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ class Ledger:
         self._ipv6 = ipv6
         self._held: dict[tuple[str, int], dict[str, HeldPort]] = {}
         self._by_owner: dict[str, list[tuple[str, str, int]]] = {}
-        self._next = 0
+        # Hosts begin at different ports, so that one that was not asked for is rarely had twice.
+        self._next = secrets.randbelow(2**16)
 
     def take(self, owner: str, wanted: Wanted) -> list[Published]:
         """Take a port for an owner: one entry per address of the host.
