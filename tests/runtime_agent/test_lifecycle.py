@@ -157,3 +157,26 @@ async def test_nothing_is_left_of_a_run(node: SmallNode) -> None:
     await ended
     assert not node.host.paths.bundle(container.id).exists()
     assert not (node.host.runtimes["runc"].root / container.id).exists()
+
+
+async def test_signal_that_is_no_stop_leaves_the_restart_policy_alone(node: SmallNode) -> None:
+    policy = RestartPolicy(name="always")
+    container = await node.run("sleep", "1000", host=HostConfig(restart_policy=policy))
+    container.record.config.stop_signal = "SIGTERM"
+    ended = container.waits.exit()
+    process = container.process
+    assert process is not None
+    await container.kill("KILL", "")
+    async with asyncio.timeout(30):
+        await ended
+    assert container.record.state.status == "exited"
+    await container.start()
+    process = container.process
+    assert process is not None
+    ended = container.waits.exit()
+    process.kill()
+    async with asyncio.timeout(30):
+        await ended
+        while container.record.state.status != "running":  # noqa: ASYNC110  # nobody is told
+            await asyncio.sleep(0.01)
+    assert container.record.restart_count == 1

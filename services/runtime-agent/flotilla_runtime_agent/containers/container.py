@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -17,21 +16,19 @@ from flotilla_core.errors import (
     ConflictError,
     FlotillaError,
     InternalError,
-    InvalidArgumentError,
     NotModifiedError,
 )
 from flotilla_engine.records import ContainerRecord, EndpointRecord
 from flotilla_engine.state import Health
-from flotilla_runtime_agent.containers import failures, launch, restarts
+from flotilla_runtime_agent.containers import failures, launch, removal, restarts, stopping
 from flotilla_runtime_agent.containers.execs import Execs, refuse_unless_running
 from flotilla_runtime_agent.containers.health import HealthMonitor
 from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.logging_files import LogKeeper
-from flotilla_runtime_agent.containers.signals import number_of
-from flotilla_runtime_agent.containers.states import is_restarting, not_running, status_of
+from flotilla_runtime_agent.containers.states import status_of
 from flotilla_runtime_agent.containers.store import Stored, StoredProcess, StoredRun
 from flotilla_runtime_agent.containers.waits import Exit, Waits
-from flotilla_runtime_agent.runtime import cgroup, conmon, oci
+from flotilla_runtime_agent.runtime import conmon, oci
 from flotilla_runtime_agent.runtime.attach import Broadcast
 from flotilla_runtime_agent.runtime.cgroup import OomWatch
 from flotilla_runtime_agent.runtime.conmon import Monitored, RuntimeFailedError
@@ -66,7 +63,7 @@ class Container:
         self._ended.set()
         self._restarting: asyncio.Task[None] | None = None
         self._is_joined = stored.run is not None  # its networks and volumes
-        self._keep_once = False  # a restart under way: no automatic removal
+        self.keeps_once = False  # a restart under way: no automatic removal
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -164,11 +161,12 @@ class Container:
         """
         async with self.lock:
             self._check_startable()
-            self._cancel_restart()
+            self.cancel_restart()
             if endpoints is not None:
                 self.stored.endpoints = endpoints
             self.record.restart_count = 0
             self.record.manually_stopped = False
+            self.stored.ends_for_good = False
             self.stored.backoff_ms = 0
             await self._start()
 
@@ -253,7 +251,7 @@ class Container:
         self._unwired()
         self.save()
         if self.record.host_config.auto_remove:
-            self._remove_automatically()
+            self.remove_automatically()
         raise failure.error
 
     def _close_run(self) -> None:
@@ -317,7 +315,8 @@ class Container:
             self.record.host_config.restart_policy,
             exit_code=code,
             restart_count=self.record.restart_count,
-            was_stopped=self.record.manually_stopped,
+            was_stopped=self.stored.ends_for_good,
+            was_signalled=self.record.manually_stopped,
         )
         state.running = state.restarting = wants_restart
         if wants_restart:
@@ -328,8 +327,8 @@ class Container:
         self.waits.exited(Exit(code))
         if wants_restart:
             self._restart_later()
-        elif self.record.host_config.auto_remove and not self._keep_once:
-            self._remove_automatically()
+        elif self.record.host_config.auto_remove and not self.keeps_once:
+            self.remove_automatically()
 
     def _restart_later(self) -> None:
         name = f"restart {self.id[:12]}"
@@ -344,72 +343,22 @@ class Container:
             with suppress(FlotillaError):
                 await self._start()
 
-    def _cancel_restart(self) -> None:
+    def cancel_restart(self) -> None:
+        """Do not start it again by itself."""
         if self._restarting is not None:
             self._restarting.cancel()
             self._restarting = None
 
-    def _remove_automatically(self) -> None:
+    def remove_automatically(self) -> None:
+        """Remove it in the background, as it was created with ``AutoRemove``."""
         self.host.background.start(self._auto_remove(), f"remove {self.id[:12]}")
 
     async def _auto_remove(self) -> None:
         with suppress(FlotillaError):
             await self.remove(volumes=True)
 
-    # -- signals ------------------------------------------------------------------------------
-
-    async def stop(self, *, signal_name: str | None, timeout_s: int | None) -> None:
-        """Stop it: its signal, and after the time SIGKILL.
-
-        Raises:
-            FlotillaError: NOT_MODIFIED if it does not run.
-        """
-        if not self.record.state.running:
-            raise NotModifiedError("container already stopped")
-        chosen = signal_name or self.record.config.stop_signal or "TERM"
-        number = number_of(chosen)
-        await self._stop(number, self._stop_timeout(timeout_s))
-        self.event("stop")
-
-    def _stop_timeout(self, timeout_s: int | None) -> int:
-        if timeout_s is not None:
-            return timeout_s
-        own = self.record.config.stop_timeout
-        return _DEFAULT_STOP_TIMEOUT_S if own is None else own
-
-    async def _stop(self, number: int, timeout_s: int) -> None:
-        if await self._stopped_between_runs():
-            return
-        with suppress(FlotillaError):
-            await self._send(number, is_final=True)
-        if not await self._ends_within(timeout_s if timeout_s >= 0 else None):
-            with suppress(FlotillaError):
-                await self._send(signal.SIGKILL, is_final=True)
-            if not await self._ends_within(_KILL_DEADLINE_S):
-                raise InternalError(
-                    f"cannot stop container: {self.id}: tried to kill container, "
-                    "but did not receive an exit event"
-                )
-
-    async def _stopped_between_runs(self) -> bool:
-        """End the wait for the next run, if that is where it is."""
-        async with self.lock:
-            if self.is_live:
-                self.record.manually_stopped = True
-                return False
-            self.record.manually_stopped = True
-            self._cancel_restart()
-            state = self.record.state
-            was_restarting = state.restarting
-            state.running = state.restarting = False
-            self.save()
-            if was_restarting:
-                self.waits.exited(Exit(state.exit_code))
-                if self.record.host_config.auto_remove and not self._keep_once:
-                    self._remove_automatically()
-            return True
-
-    async def _ends_within(self, timeout_s: float | None) -> bool:
+    async def ends_within(self, timeout_s: float | None) -> bool:
+        """Wait for the end of the run; false if it does not come in time."""
         try:
             async with asyncio.timeout(timeout_s):
                 await self._ended.wait()
@@ -418,167 +367,36 @@ class Container:
         except TimeoutError:
             return False
 
+    # -- what is done to it -------------------------------------------------------------------
+
+    async def stop(self, *, signal_name: str | None, timeout_s: int | None) -> None:
+        """Stop it: its signal, and after the time SIGKILL. Raises: FlotillaError."""
+        await stopping.stop(self, signal_name=signal_name, timeout_s=timeout_s)
+
     async def kill(self, signal_name: str, reference: str) -> None:
-        """Send a signal; with SIGKILL wait for the end.
-
-        Raises:
-            FlotillaError: With dockerd's text.
-        """
-        shown = reference or self.record.name
-        try:
-            number = number_of(signal_name)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(
-                f"cannot kill container: {shown}: {error.message}"
-            ) from error
-        if not self.record.state.running:
-            raise ConflictError(
-                f"cannot kill container: {shown}: container {self.id} is not running"
-            )
-        own = self.record.config.stop_signal
-        is_final = number == signal.SIGKILL or not own or number == number_of(own)
-        if is_final and await self._stopped_if_restarting():
-            return
-        await self._send(number, is_final=is_final)
-        if number == signal.SIGKILL:
-            await self._ends_within(_KILL_DEADLINE_S)
-
-    async def _stopped_if_restarting(self) -> bool:
-        return self.record.state.restarting and await self._stopped_between_runs()
-
-    async def _send(self, number: int, *, is_final: bool) -> None:
-        async with self.lock:
-            process = self.process
-            if process is None:
-                raise not_running(self.id)
-            self.record.manually_stopped = True
-            self.host.store.save(self.stored)
-            process.kill(number)
-            if is_final and self.record.state.paused:
-                await self._thaw()
-            self.event("kill", signal=str(number))
+        """Send a signal; with SIGKILL wait for the end. Raises: FlotillaError."""
+        await stopping.kill(self, signal_name, reference)
 
     async def restart(self, *, signal_name: str | None, timeout_s: int | None) -> None:
         """Stop it if it runs, and start it. Raises: FlotillaError."""
-        self._keep_once = True
-        try:
-            if self.record.state.running:
-                await self.stop(signal_name=signal_name, timeout_s=timeout_s)
-        finally:
-            self._keep_once = False
-        await self.start()
-        self.event("restart")
-
-    # -- freezing -----------------------------------------------------------------------------
+        await stopping.restart(self, signal_name=signal_name, timeout_s=timeout_s)
 
     async def pause(self) -> None:
         """Freeze it. Raises: FlotillaError."""
-        async with self.lock:
-            state = self.record.state
-            if not state.running:
-                raise not_running(self.id)
-            if state.paused:
-                raise ConflictError(f"Container {self.id} is already paused")
-            if state.restarting:
-                raise is_restarting(self.id)
-            try:
-                await cgroup.freeze(self.cgroup)
-            except (OSError, TimeoutError) as error:
-                with suppress(OSError, TimeoutError):
-                    await cgroup.thaw(self.cgroup)
-                raise InternalError(f"cannot pause container {self.id}: {error}") from error
-            state.paused = True
-            self.save()
-            self.event("pause")
+        await stopping.pause(self)
 
     async def unpause(self) -> None:
         """Let it go on. Raises: FlotillaError."""
-        async with self.lock:
-            if not self.record.state.paused:
-                raise ConflictError(f"Container {self.id} is not paused")
-            await self._thaw()
-            self.save()
-
-    async def _thaw(self) -> None:
-        try:
-            await cgroup.thaw(self.cgroup)
-        except (OSError, TimeoutError) as error:
-            raise InternalError(f"cannot unpause container {self.id}: {error}") from error
-        self.record.state.paused = False
-        self.event("unpause")
-
-    # -- removal ------------------------------------------------------------------------------
+        await stopping.unpause(self)
 
     async def remove(self, *, force: bool = False, volumes: bool = False) -> list[str]:
-        """Remove it; returns the anonymous volumes that went with it.
+        """Remove it; returns the anonymous volumes that went with it. Raises: FlotillaError."""
+        return await removal.remove(self, force=force, volumes=volumes)
 
-        Raises:
-            FlotillaError: With dockerd's text.
-        """
-        async with self.lock:
-            if self.is_gone or self.stored.is_removing:
-                raise ConflictError(
-                    f"removal of container {self.record.name} is already in progress"
-                )
-            if self.record.state.running and not force:
-                raise self._refusal_to_remove()
-            self.stored.is_removing = True
-            self._cancel_restart()
-            self.record.manually_stopped = True
-            self.save(report=False)
-        try:
-            if self.is_live:
-                await self._kill_for_removal()
-            return await self._take_away(volumes=volumes)
-        except BaseException:
-            if not self.is_gone:
-                self.stored.is_removing = False
-                self.save()
-            raise
-
-    def _refusal_to_remove(self) -> ConflictError:
-        state = self.record.state
-        prefix = f'cannot remove container "/{self.record.name}": container is '
-        if state.paused:
-            return ConflictError(prefix + "paused and must be unpaused first")
-        kind = "restarting" if state.restarting else "running"
-        return ConflictError(f"{prefix}{kind}: stop the container before removing or force remove")
-
-    async def _kill_for_removal(self) -> None:
-        with suppress(FlotillaError):
-            await self._send(signal.SIGKILL, is_final=True)
-        if not await self._ends_within(_KILL_DEADLINE_S):
-            raise InternalError(
-                f"cannot remove container {self.id}: could not kill: tried to kill container, but "
-                "did not receive an exit event"
-            )
-
-    async def _take_away(self, *, volumes: bool) -> list[str]:
-        async with self.lock:
-            await launch.clear(self.host, self.stored)
-            await self.host.snapshots.remove(self.id)
-            gone_volumes = await self._remove_volumes() if volumes else []
-            self.host.store.remove(self.id)
-            self.is_gone = True
-            self._gone(self.id)
-            self.execs.forget()
-            self.record.revision += 1
-            self.event("destroy")
-            self.host.outlet.removed(self.id, self.record.revision, gone_volumes)
-            self.broadcast.end()
-            self.waits.removed(Exit(self.record.state.exit_code))
-            return gone_volumes
-
-    async def _remove_volumes(self) -> list[str]:
-        removed = []
-        for mount in self.stored.mounts:
-            if mount.type == "volume" and mount.is_anonymous:
-                with suppress(FlotillaError):  # another container uses it
-                    await self.host.volumes.remove(mount.name)
-                    removed.append(mount.name)
-                    attributes = {"driver": mount.driver}
-                    self.host.outlet.event("volume", "destroy", mount.name, attributes)
-        return removed
+    def has_gone(self) -> None:
+        """It is removed."""
+        self.is_gone = True
+        self._gone(self.id)
 
     # -- adoption -----------------------------------------------------------------------------
 

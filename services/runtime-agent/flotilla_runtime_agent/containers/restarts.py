@@ -10,14 +10,29 @@ _RESET_AFTER_S = 10.0
 
 
 def should_restart(
-    policy: RestartPolicy, *, exit_code: int, restart_count: int, was_stopped: bool
+    policy: RestartPolicy,
+    *,
+    exit_code: int,
+    restart_count: int,
+    was_stopped: bool,
+    was_signalled: bool = False,
 ) -> bool:
-    """Tell whether the policy wants the container back; ``was_stopped``: by a user."""
+    """Tell whether the policy wants the container back.
+
+    Args:
+        policy: The container's restart policy.
+        exit_code: How the run has ended.
+        restart_count: How often the policy has brought it back already.
+        was_stopped: Whether a user has stopped it.
+        was_signalled: Whether a user has sent it any signal.
+    """
     if was_stopped:
         return False
     match policy.name:
-        case "always" | "unless-stopped":
+        case "always":
             return True
+        case "unless-stopped":
+            return not was_signalled
         case "on-failure":
             limit = policy.maximum_retry_count
             return exit_code != 0 and (limit == 0 or restart_count < limit)

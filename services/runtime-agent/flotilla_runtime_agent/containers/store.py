@@ -51,6 +51,7 @@ class Stored(BaseModel):
     image_mounts: dict[str, ImageRecord] = Field(default_factory=dict)
     run: StoredRun | None = None
     is_removing: bool = False
+    ends_for_good: bool = False  # the restart policy has no say in this run's end
     backoff_ms: int = 0
 
 
