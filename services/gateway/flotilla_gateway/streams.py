@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from flotilla_bus import Stream
 from flotilla_core.errors import FlotillaError
+from flotilla_engine.stdcopy import STDERR, frame
 from flotilla_engine.versions import Version
 from flotilla_gateway.middleware import HEADERS
 from flotilla_server.http import Connection, cut, hijack_of
@@ -101,10 +102,25 @@ class HijackedStream(Response):
     """The client's connection joined to a stream of the bus, both ways, until the output ends."""
 
     def __init__(
-        self, stream: Stream, content_type: str, *, takes_input: bool, first: bytes = b""
+        self,
+        stream: Stream,
+        content_type: str,
+        *,
+        takes_input: bool,
+        tty: bool,
+        first: bytes = b"",
     ) -> None:
-        """Take over a stream; without `takes_input` what the client sends is dropped."""
+        """Take over a stream.
+
+        Args:
+            stream: What the node sends and takes.
+            content_type: Tells the client how the output is framed.
+            takes_input: Whether what the client sends is passed on; it is dropped otherwise.
+            tty: Whether the output is bare; it is multiplexed otherwise.
+            first: Sent in one piece with the headers.
+        """
         super().__init__()
+        self._tty = tty
         self._first = first
         self._stream = stream
         self._content_type = content_type
@@ -117,16 +133,32 @@ class HijackedStream(Response):
             async with await hijack_of(scope)(
                 self._content_type, HEADERS, self._first
             ) as connection:
-                await joined(connection, stream, takes_input=self._takes_input)
+                await self._joined(connection, stream)
+
+    async def _joined(self, connection: Connection, stream: Stream) -> None:
+        """Copy both ways until the output ends or the client is gone; tell why it ended early."""
+        try:
+            await joined(connection, stream, takes_input=self._takes_input)
+        except FlotillaError as error:
+            _log.info("stream of %s has ended early: %s", stream.peer, error)
+            text = f"{error.message}\r\n".encode()
+            with contextlib.suppress(ConnectionResetError):
+                await connection.write(text if self._tty else frame(STDERR, text))
 
 
 async def joined(connection: Connection, stream: Stream, *, takes_input: bool) -> None:
-    """Copy both ways until the stream's output ends or the client is gone."""
+    """Copy both ways until the stream's output ends or the client is gone.
+
+    Raises:
+        FlotillaError: If the stream breaks.
+    """
     incoming = asyncio.create_task(_incoming(connection, stream, takes_input=takes_input))
     lost = asyncio.create_task(connection.wait_lost())
     outgoing = asyncio.create_task(_outgoing(connection, stream))
     try:
         await asyncio.wait([outgoing, lost], return_when=asyncio.FIRST_COMPLETED)
+        if outgoing.done():
+            outgoing.result()
     finally:
         for task in (incoming, lost, outgoing):
             task.cancel()
@@ -134,14 +166,10 @@ async def joined(connection: Connection, stream: Stream, *, takes_input: bool) -
 
 
 async def _outgoing(connection: Connection, stream: Stream) -> None:
-    try:
+    with contextlib.suppress(ConnectionResetError):
         while data := await stream.read():
             await connection.write(data)
         await stream.write_eof()
-    except ConnectionResetError:
-        return
-    except FlotillaError as error:
-        _log.info("stream of %s has ended: %s", stream.peer, error)
 
 
 async def _incoming(connection: Connection, stream: Stream, *, takes_input: bool) -> None:

@@ -44,7 +44,9 @@ async def attach(
     content_type = stream_type(tty=answer.tty, version=version) if upgrades else RAW
     first = b"\0" if answer.tty and asked.stdin and _is_cli_over_tcp(request) else b""
     takes_input = asked.stdin and asked.stream
-    return HijackedStream(stream, content_type, takes_input=takes_input, first=first)
+    return HijackedStream(
+        stream, content_type, takes_input=takes_input, tty=answer.tty, first=first
+    )
 
 
 def _is_cli_over_tcp(request: Request) -> bool:

@@ -61,7 +61,7 @@ async def start(
     answer, stream = await bus.open(agent.EXEC_START, asked, node=located.node_id)
     tty = options.tty or answer.tty
     content_type = stream_type(tty=tty, version=version) if "upgrade" in request.headers else RAW
-    return HijackedStream(stream, content_type, takes_input=True)
+    return HijackedStream(stream, content_type, takes_input=True, tty=tty)
 
 
 @router.get("/exec/{exec_id}/json", operation_id="ExecInspect")
