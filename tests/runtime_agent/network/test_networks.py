@@ -122,6 +122,17 @@ async def test_udp_port_on_one_host_address(node: Node) -> None:
             assert await asyncio.to_thread(client.recv, 100) == b"hello"
 
 
+async def test_udp_port_answers_over_ipv6_too(node: Node) -> None:
+    place, _, container_id = await node.run("dns", ports={"53/udp": [PortBinding(host_port="53")]})
+    place.serve_udp(53)
+    for _ in range(2):
+        with node.outside.make_socket(socket.AF_INET6, socket.SOCK_DGRAM) as client:
+            client.connect(("fd99::1", 53))
+            client.send(b"hello")
+            assert await asyncio.to_thread(client.recv, 100) == b"hello"
+    await node.networks.detach(container_id)
+
+
 @pytest.mark.skipif(shutil.which("iptables") is None, reason="needs iptables")
 async def test_publishing_works_where_the_forward_policy_is_drop(node: Node) -> None:
     node.host.command("iptables", "-P", "FORWARD", "DROP")
