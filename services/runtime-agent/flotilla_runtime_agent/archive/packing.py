@@ -84,12 +84,17 @@ class Packer:
         self._add_content(path, info)
 
     def _add_content(self, path: str, info: tarfile.TarInfo) -> None:
+        # The container may put a pipe in the file's place meanwhile: opening must not wait.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            reading = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            reading = os.open(path, flags)
         except FileNotFoundError:
             return
         try:
-            info.size = os.fstat(reading).st_size
+            status = os.fstat(reading)
+            if not stat.S_ISREG(status.st_mode):
+                return
+            info.size = status.st_size
             info.pax_headers = self._attributes(reading)
             self._write(_header(info))
             left = info.size
