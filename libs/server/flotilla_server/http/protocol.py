@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httptools
@@ -87,6 +88,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._body_parser: httptools.HttpRequestParser | None = None
         self._upgrade_seen = False
         self._in_body = False
+        self._body: list[bytes] = []
+        self._body_size = 0
         self._head_bytes = 0
         self._watch: HalfClosedWatch | None = None
         self._discard: asyncio.TimerHandle | None = None
@@ -156,20 +159,41 @@ class EngineHttpProtocol(HttpToolsProtocol):
         if b"transfer-encoding" not in headers:
             length = headers.get(b"content-length", b"0")
             self._body_left = int(length) if length.isdigit() else 0
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # uvicorn's own copies each part three times
+            self._body.clear()
+            self._body_size = 0
+            setattr(self.cycle, "receive", partial(self._receive, self.cycle))  # noqa: B010
         self._in_body = True
         if self.parser.should_upgrade() and self._body_left != 0:
             self._body_parser = _body_parser(self, headers)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; uvicorn's own bound is too small for uploads to flow."""
-        cycle = self.cycle
-        if cycle.response_complete:
+        if self.cycle.response_complete:
             return
-        cycle.body += body
-        if len(cycle.body) > HIGH_WATER_BYTES:
+        self._body.append(body)
+        self._body_size += len(body)
+        if self._body_size > HIGH_WATER_BYTES:
             self.flow.pause_reading()
-        cycle.message_event.set()
+        self.cycle.message_event.set()
+
+    async def _receive(self, cycle: RequestResponseCycle) -> dict[str, Any]:
+        """Give the application what has come of the body (ASGI's `receive`)."""
+        if cycle.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            cycle.waiting_for_100_continue = False
+        if not (cycle.disconnected or cycle.response_complete):
+            self.flow.resume_reading()
+            await cycle.message_event.wait()
+            cycle.message_event.clear()
+        if cycle.disconnected or cycle.response_complete:
+            return {"type": "http.disconnect"}
+        body = b"".join(self._body)
+        self._body.clear()
+        self._body_size = 0
+        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
 
     def on_message_complete(self) -> None:
         """Keep what follows for later."""
