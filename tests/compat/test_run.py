@@ -70,6 +70,13 @@ def test_input_is_not_read_without_i(docker: Docker) -> None:
     assert docker("run", "--rm", "busybox", "cat", stdin="ignored").checked().stdout == ""
 
 
+def test_rm_leaves_nothing_after_a_failed_start_either(docker: Docker) -> None:
+    for options in (("--network", "none-such"), ("--entrypoint", "/none-such")):
+        result = docker("run", "--rm", "--name", "never", *options, "busybox", "true")
+        assert result.code in (125, 127)
+        eventually(lambda: docker("ps", "-aq", "--filter", "name=^never$").out == "")
+
+
 def test_rm_leaves_nothing(docker: Docker) -> None:
     before = docker("volume", "ls", "-q").lines
     docker("run", "--rm", "--name", "gone", "-v", "/anonymous", "busybox", "true").checked()

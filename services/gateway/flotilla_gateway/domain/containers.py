@@ -119,7 +119,12 @@ class Containers:
         located = await self._locator.container(reference, view)
         request = agent.StartRequest(container=located.id, detach_keys=detach_keys)
         if not located.record.state.running and self._is_in_user_networks(located):
-            request.endpoints, request.networks = await self._leased(located)
+            try:
+                request.endpoints, request.networks = await self._leased(located)
+            except FlotillaError:
+                if located.record.host_config.auto_remove:  # as after any other failed start
+                    await self.remove(located.id, view, volumes=True)
+                raise
             await self._networks.tell_others(request.networks, located.node_id)
         try:
             await self._change(agent.START, request, located, timeout_s=_START_WITHIN_S)
