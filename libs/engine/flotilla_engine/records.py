@@ -190,6 +190,7 @@ class NodeInfo(Record):
     system_time: datetime | None = None
     n_fd: int = 0
     n_goroutines: int = 0  # tasks of our event loop
+    subnets: list[str] = Field(default_factory=list)  # that the host has routes to
 
 
 class NetworkRecord(Record):

@@ -16,6 +16,7 @@ from flotilla_core.clock import now
 from flotilla_core.ids import new_node_id
 from flotilla_engine.records import NodeInfo, NodeRecord, Platform
 from flotilla_runtime_agent.logs import drivers
+from flotilla_runtime_agent.network.host_routes import host_subnets
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
 from flotilla_runtime_agent.runtime.processes import run
 from flotilla_runtime_agent.spec import cgroups
@@ -111,6 +112,7 @@ class Node:
             system_time=now(),
             n_fd=len(list(Path("/proc/self/fd").iterdir())),
             n_goroutines=len(asyncio.all_tasks()),
+            subnets=host_subnets(),
         )
 
 
