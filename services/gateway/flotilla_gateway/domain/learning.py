@@ -14,9 +14,8 @@ class Learning:
     def __init__(self, catalogue: Catalogue, pusher: NetworkPusher) -> None:
         self._catalogue = catalogue
         self._pusher = pusher
-        self.listeners: list[
-            Callable[[bool], None]
-        ] = []  # told of all changes; True: of ports, too
+        # Told of all changes; with True of those that may publish ports.
+        self.listeners: list[Callable[[bool], None]] = []
 
     async def learned(self, node_id: str, record: ContainerRecord) -> None:
         """Take over a record that came with an answer."""
@@ -31,7 +30,7 @@ class Learning:
         """Take over changes, oldest first; returns the ids of those that must go from the node."""
         stray: list[str] = []
         networks: set[str] = set()
-        publishes = any(change.record is None or change.record.ports for change in changes)
+        publishes = any(change.record and change.record.ports for change in changes)
         for change in {change.id: change for change in changes}.values():  # the newest of each
             outcome = await self._take(node_id, change, stray)
             if outcome.running_changed or outcome.removed:
@@ -50,7 +49,7 @@ class Learning:
         """Tell the nodes of these networks that something has changed."""
         self._told(networks)
 
-    def _told(self, networks: Sequence[str] | set[str], *, publishes: bool = True) -> None:
+    def _told(self, networks: Sequence[str] | set[str], *, publishes: bool = False) -> None:
         if networks:
             self._pusher.touch(networks)
         for listener in self.listeners:
