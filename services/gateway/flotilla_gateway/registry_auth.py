@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from typing import Any
 
 from starlette.requests import Request
 
@@ -29,14 +30,31 @@ def credentials_of(request: Request) -> Credentials:
 
 def parse(text: str) -> Credentials:
     """Read the header's value; nothing if it cannot be read."""
+    return _credentials(_decoded(text))
+
+
+def parse_map(text: str) -> dict[str, Credentials]:
+    """Read `X-Registry-Config`: credentials by registry, Docker Hub as `docker.io`."""
+    found = {}
+    for server, value in _decoded(text).items():
+        host = server.partition("://")[2] or server
+        host = host.partition("/")[0]
+        if isinstance(value, dict):
+            found["docker.io" if host == "index.docker.io" else host] = _credentials(value)
+    return found
+
+
+def _decoded(text: str) -> dict[str, Any]:
     padded = text.strip().rstrip("=").replace("+", "-").replace("/", "_")
     padded += "=" * (-len(padded) % 4)
     try:
         value = json.loads(base64.urlsafe_b64decode(padded) or b"{}")
     except (binascii.Error, ValueError):
-        return Credentials()
-    if not isinstance(value, dict):
-        return Credentials()
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _credentials(value: dict[str, Any]) -> Credentials:
     fields = {
         field: found for name, field in _FIELDS.items() if isinstance(found := value.get(name), str)
     }

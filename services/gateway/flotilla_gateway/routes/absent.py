@@ -93,9 +93,10 @@ async def build_prune() -> Response:
     return json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
 
 
-@listing.post("/build", operation_id="ImageBuild")
 @listing.post("/session", operation_id="Session")
 @listing.post("/grpc")
-async def build() -> Response:
-    """Refuse to build."""
-    raise NotImplementedYetError("building images is not offered yet: build elsewhere and load")
+async def no_session() -> Response:
+    """Refuse BuildKit, whose builds need a session."""
+    raise NotImplementedYetError(
+        "BuildKit is not offered by Flotilla: build with DOCKER_BUILDKIT=0"
+    )

@@ -54,7 +54,7 @@ def unpack(incoming: Iterator[bytes], how: Unpacking) -> None:
             continue
         parent = posixpath.dirname(path)
         if not os.path.lexists(parent):
-            os.makedirs(parent, 0o777)
+            os.makedirs(parent, 0o755)
         _make_way(entry, path, how)
         if not _create(reader, entry, path, how):
             continue

@@ -1,0 +1,1 @@
+"""The classic builder: a Dockerfile step by step, as dockerd without BuildKit."""
