@@ -67,28 +67,33 @@ class Overlay:
 
     def _program_forwarding(self, index: int, wanted: list[Remote]) -> None:
         tunnels = {(one.mac_address, one.node) for one in wanted}
-        macs = {one.mac_address for one in wanted}
+        ports = {one.mac_address for one in wanted}
         own = self._own_mac(index)
-        for entry in self._route.forwarding(index):
-            if entry.destination is not None:
-                if (entry.mac_address, entry.destination) not in tunnels:
-                    self._route.delete_forwarding(
-                        index, entry.mac_address, remote=entry.destination
-                    )
-            elif entry.mac_address not in macs and entry.mac_address != own:
-                self._route.delete_forwarding(index, entry.mac_address)
-        for mac, node in tunnels:
+        entries = self._route.forwarding(index)
+        has_tunnels = {
+            (one.mac_address, one.destination) for one in entries if one.destination is not None
+        }
+        has_ports = {one.mac_address for one in entries if one.destination is None} - {own}
+        for mac, node in has_tunnels - tunnels:
+            self._route.delete_forwarding(index, mac, remote=node)
+        for mac in has_ports - ports:
+            self._route.delete_forwarding(index, mac)
+        for mac, node in tunnels - has_tunnels:
             self._route.set_forwarding(index, mac, remote=node)
-        for mac in macs:
+        for mac in ports - has_ports:
             self._route.set_forwarding(index, mac)
 
     def _own_mac(self, index: int) -> str:
         return next(link.mac_address for link in self._route.links() if link.index == index)
 
     def _program_neighbours(self, index: int, wanted: list[Remote]) -> None:
-        addresses = {one.address: one.mac_address for one in wanted}
-        for entry in self._route.neighbours(index):
-            if entry.destination is not None and entry.destination not in addresses:
-                self._route.delete_neighbour(index, entry.destination)
-        for address, mac in addresses.items():
+        addresses = {(one.address, one.mac_address) for one in wanted}
+        has = {
+            (entry.destination, entry.mac_address)
+            for entry in self._route.neighbours(index)
+            if entry.destination is not None
+        }
+        for address, _ in has - addresses:
+            self._route.delete_neighbour(index, address)
+        for address, mac in addresses - has:
             self._route.set_neighbour(index, address, mac)

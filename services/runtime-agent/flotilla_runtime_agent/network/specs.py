@@ -86,7 +86,9 @@ def wired_endpoint(
     return Wired(
         endpoint=endpoint,
         driver=driver,
-        mac_address=endpoint.mac_address or mac_for(parsed[0].ip),
+        mac_address=(
+            endpoint.mac_address or endpoint.settings.mac_address or mac_for(parsed[0].ip)
+        ),
         addresses=addresses,
         gateways=ways,
         internal=internal,
