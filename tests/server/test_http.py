@@ -18,7 +18,7 @@ import uvloop
 from flotilla_server.http import Listener, ListenError, cut, hijack_of, serving, tls_context
 from flotilla_testing.certificates import CertificateFiles, make_certificates
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 App = Callable[[Any, Any, Any], Awaitable[None]]
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -422,3 +422,24 @@ async def test_a_response_may_be_cut(
     async with _connected(app, scheme, certificates, tmp_path) as (reader, writer):
         writer.write(b"GET /logs HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.read(-1)).endswith(b"4\r\npart\r\n")
+
+
+@on_uvloop
+async def test_the_end_of_the_server_is_the_end_of_streams_without_an_error(
+    certificates: CertificateFiles, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with asyncio.timeout(DEADLINE_S):
+        async with serving(app, [Listener("tcp://127.0.0.1:0")], graceful_s=0.1) as server:
+            port = int(server.addresses[0].rpartition(":")[2])
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"part\r\n")
+        assert await reader.read(-1) == b""
+        writer.close()
+    assert not [record for record in caplog.records if record.exc_info]

@@ -259,6 +259,13 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self._discard.cancel()
         super().connection_lost(exc)
 
+    def drop(self) -> None:
+        """End a request as if its client had left (called when the server ends)."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
     def _cut(self) -> None:
         self.cycle.response_complete = True
         self.transport.close()

@@ -72,6 +72,11 @@ class HttpServer:
             connection.shutdown()
         if self._state.tasks:
             _, late = await asyncio.wait(self._state.tasks, timeout=self._graceful_s)
+            for connection in list(self._state.connections):
+                if isinstance(connection, EngineHttpProtocol):
+                    connection.drop()
+            if late:
+                _, late = await asyncio.wait(late, timeout=self._graceful_s)
             for task in late:
                 task.cancel()
             if late:
