@@ -149,6 +149,10 @@ _FIELDS: list[tuple[str, tuple[str, ...], str, str, str, Any]] = [
         "no network", ("--network", "none"), "ls /sys/class/net", "lo",
         "HostConfig.NetworkMode", "none",
     ),
+    (
+        "mac-address", ("--mac-address", "02:42:ac:11:00:99"), "cat /sys/class/net/eth0/address",
+        "02:42:ac:11:00:99", "HostConfig.NetworkMode", "bridge",
+    ),
     ("log driver", ("--log-driver", "local"), "true", "", "HostConfig.LogConfig.Type", "local"),
     (
         "annotation", ("--annotation", "a=b"), "true", "", "HostConfig.Annotations", {"a": "b"},

@@ -79,6 +79,6 @@ async def _ps(arguments: Sequence[str], *, is_last: bool = False) -> str | None:
         return output.decode(errors="replace")
     if is_last:
         reason = errors.decode(errors="replace").strip().splitlines()
-        said = f": {reason[0]}" if reason else ""
-        raise InternalError(f"ps: exit status {process.returncode}{said}")
+        said = reason[0] if reason else f"exit status {process.returncode}"
+        raise InternalError(f"ps: {said}")
     return None
