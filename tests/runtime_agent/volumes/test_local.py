@@ -92,6 +92,28 @@ async def test_options_are_mounted_for_the_first_user_until_the_last(
 
 
 @needs_root
+async def test_bound_folder_is_mounted_once_and_survives_its_volume(
+    volumes: LocalVolumes, tmp_path: Path
+) -> None:
+    bound = tmp_path / "bound"
+    bound.mkdir()
+    (bound / "kept").write_text("the user's own")
+    await volumes.create(volume("bind", type="none", device=str(bound), o="bind"))
+    path = (await volumes.mount("bind", "one")).path
+    await volumes.mount("bind", "two")
+    assert (path / "kept").exists()
+    await volumes.unmount("bind", "one")
+    assert (path / "kept").exists()
+    await volumes.unmount("bind", "two")
+    assert not (path / "kept").exists()
+    # Also where an agent died with it mounted, and nobody has counted its user.
+    await volumes.mount("bind", "one")
+    (tmp_path / "volumes" / "bind" / "users" / "one").unlink()
+    await volumes.remove("bind")
+    assert (bound / "kept").read_text() == "the user's own"
+
+
+@needs_root
 async def test_copy_up_fills_only_an_empty_volume(volumes: LocalVolumes, tmp_path: Path) -> None:
     image = tmp_path / "image"
     (image / "real" / "sub").mkdir(parents=True)

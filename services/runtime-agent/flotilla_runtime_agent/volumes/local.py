@@ -6,27 +6,24 @@ mounted, ``NAME/_data`` is what containers see. A folder appears and goes whole,
 
 import asyncio
 import builtins
-import ctypes
 import os
 import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from flotilla_core.errors import ConflictError, InternalError, NotFoundError
+from flotilla_core.errors import ConflictError, NotFoundError
 from flotilla_engine.records import VolumeRecord, VolumeUsage
 from flotilla_runtime_agent.ports import MountedVolume
 from flotilla_runtime_agent.spec.inroot import open_in_root
 from flotilla_runtime_agent.volumes.content import copy_attributes, copy_content, measure
+from flotilla_runtime_agent.volumes.mounts import is_mounted, mount, unmount
 from flotilla_runtime_agent.volumes.options import check_name, check_options, mount_of
 
 _RECORD = "volume.json"
 _USERS = "users"
 _DATA = "_data"
 _UNFINISHED = ".unfinished-"
-_MNT_DETACH = 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LocalVolumes:
@@ -37,6 +34,7 @@ class LocalVolumes:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o711)
         for left in folder.glob(f"{_UNFINISHED}*"):
+            unmount(left / _DATA)
             shutil.rmtree(left, ignore_errors=True)
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -143,7 +141,7 @@ class LocalVolumes:
         users = self._users(name)
         if users:
             raise ConflictError(f"remove {name}: volume is in use - [{', '.join(users)}]")
-        self._unmount_data(name)
+        unmount(self.data_folder(name))
         gone = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
         (self._folder / name).rename(gone)
         shutil.rmtree(gone)
@@ -152,21 +150,8 @@ class LocalVolumes:
         record = self._read(name)
         data = self.data_folder(name)
         wanted = mount_of(record.options)
-        if wanted is not None and not os.path.ismount(data):
-            done = _libc.mount(
-                os.fsencode(wanted.source),
-                os.fsencode(data),
-                wanted.kind.encode(),
-                ctypes.c_ulong(wanted.flags),
-                wanted.data.encode() or None,
-            )
-            if done != 0:
-                reason = os.strerror(ctypes.get_errno()).lower()
-                raise InternalError(
-                    f"error while mounting volume '{data}': failed to mount local volume: mount "
-                    f"{wanted.source}:{data}, flags: {wanted.flags:#x}, data: {wanted.data}: "
-                    f"{reason}"
-                )
+        if wanted is not None and not is_mounted(data):
+            mount(wanted, data)
         (self._folder / name / _USERS / container_id).touch()
         return MountedVolume(record, data)
 
@@ -176,14 +161,7 @@ class LocalVolumes:
             return
         (users / container_id).unlink(missing_ok=True)
         if not self._users(name):
-            self._unmount_data(name)
-
-    def _unmount_data(self, name: str) -> None:
-        data = self.data_folder(name)
-        while os.path.ismount(data):
-            if _libc.umount2(os.fsencode(data), _MNT_DETACH) != 0:
-                reason = os.strerror(ctypes.get_errno()).lower()
-                raise InternalError(f"error while unmounting volume path '{data}': {reason}")
+            unmount(self.data_folder(name))
 
     def _copy_up(self, name: str, image_root: Path, destination: str) -> None:
         data = self.data_folder(name)
