@@ -5,6 +5,11 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
+from flotilla_bus import Empty
+from flotilla_bus.contracts import gateway
+from flotilla_core.errors import ConflictError
 from flotilla_core.ids import new_id
 from flotilla_engine.records import ContainerRecord
 
@@ -250,3 +255,23 @@ async def test_what_is_known_of_a_silent_node_is_marked(hosts: Any) -> None:
     hosts.nodes[home].silent = False
     await hosts.nodes[home].join()
     await hosts.post(f"/containers/{container}/stop", status=204)
+
+
+async def test_a_node_that_is_gone_for_good_is_forgotten_with_its_containers(hosts: Any) -> None:
+    container, home = await hosts.run("c1", HostConfig={"Binds": ["data:/data"]})
+    node = hosts.nodes[home]
+    other = next(one for one in hosts.nodes.values() if one is not node)
+    removal = gateway.NodeRequest(node=home)
+    with pytest.raises(ConflictError, match="is alive: stop its agent first"):
+        await other.bus.call(gateway.NODE_REMOVE, removal)
+    node.silent = True
+    await asyncio.wait_for(hosts.fleet.nodes.lost(node.id), 60)
+    await other.bus.call(gateway.NODE_REMOVE, removal)
+    assert await hosts.get("/containers/json?all=1") == []
+    assert (await hosts.api.get("/volumes/data")).status_code == 404
+    again, place = await hosts.run("c1", HostConfig={"Binds": ["data:/data"]})
+    assert place == other.name
+    assert (await other.bus.call(gateway.NODES, Empty())).nodes[0].name == other.name
+    assert (await node.join()).stray == []
+    listed = {one["Id"]: one["Names"] for one in await hosts.get("/containers/json")}
+    assert listed == {container: [f"/c1-{container[:12]}"], again: ["/c1"]}

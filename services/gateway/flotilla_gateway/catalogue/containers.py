@@ -129,9 +129,17 @@ class Containers:
             if gone.rowcount:
                 await _bury(connection, container_id)
 
-    async def apply(self, node_id: str, change: ContainerChange) -> Outcome:
-        """Take over a node's newest word on a container, unless it is older than what is known."""
-        cached = self._records.get(change.id)
+    async def apply(
+        self, node_id: str, change: ContainerChange, *, by_cache: bool = True
+    ) -> Outcome:
+        """Take over a node's newest word on a container, unless it is older than what is known.
+
+        Args:
+            node_id: The node.
+            change: Its word.
+            by_cache: Whether what this process knows may answer without a look at the tables.
+        """
+        cached = self._records.get(change.id) if by_cache else None
         if change.record is not None and cached is not None and change.revision <= cached[0]:
             return Outcome(changed=False)
         async with self._database.transaction() as connection:
@@ -182,7 +190,7 @@ class Containers:
                 await self.reserve(replace(new, name=name))
             except ConflictError:
                 continue
-            await self.apply(node_id, change)
+            await self.apply(node_id, change, by_cache=False)
             return True
         return False
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from flotilla_engine.records import ContainerChange, ContainerRecord
 from flotilla_gateway.catalogue.catalogue import Catalogue
-from flotilla_gateway.catalogue.containers import Outcome
 from flotilla_gateway.domain.pusher import NetworkPusher
 
 
@@ -26,24 +25,23 @@ class Learning:
         """Forget a container that its node has removed."""
         self._told(await self._catalogue.containers.remove(container_id))
 
-    async def changed(self, node_id: str, changes: Sequence[ContainerChange]) -> list[str]:
+    async def changed(
+        self, node_id: str, changes: Sequence[ContainerChange], *, by_cache: bool = True
+    ) -> list[str]:
         """Take over changes, oldest first; returns the ids of those that must go from the node."""
         stray: list[str] = []
         networks: set[str] = set()
         publishes = any(change.record and change.record.ports for change in changes)
         for change in {change.id: change for change in changes}.values():  # the newest of each
-            outcome = await self._take(node_id, change, stray)
+            outcome = await self._catalogue.containers.apply(node_id, change, by_cache=by_cache)
+            if outcome.unknown and change.record is not None:
+                if not await self._catalogue.containers.adopt(node_id, change):
+                    stray.append(change.id)
+                continue
             if outcome.running_changed or outcome.removed:
                 networks.update(outcome.networks)
         self._told(networks, publishes=publishes)
         return stray
-
-    async def _take(self, node_id: str, change: ContainerChange, stray: list[str]) -> Outcome:
-        outcome = await self._catalogue.containers.apply(node_id, change)
-        known = not outcome.unknown or change.record is None
-        if not known and not await self._catalogue.containers.adopt(node_id, change):
-            stray.append(change.id)
-        return outcome
 
     def touch(self, networks: Sequence[str]) -> None:
         """Tell the nodes of these networks that something has changed."""

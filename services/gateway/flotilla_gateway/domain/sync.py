@@ -62,7 +62,7 @@ class NodeSync:
         if self._require_token and speaker not in await self._nodes.known():
             await self._catalogue.nodes.check_token(request.token)
         await self._nodes.joined(request.info, request.session)
-        stray = await self._learning.changed(speaker, request.containers)
+        stray = await self._learning.changed(speaker, request.containers, by_cache=False)
         await self._drop_unknown(speaker, {change.id for change in request.containers})
         gone_volumes = await self._compare_volumes(request)
         log.info(
@@ -125,14 +125,18 @@ class NodeSync:
         return Empty()
 
     async def remove_node(self, request: gateway.NodeRequest) -> Empty:
-        """Forget a node that is gone for good, with all that was on it."""
+        """Forget a node that is gone for good, with all that was on it.
+
+        If it comes back in spite of that, it joins anew, and what it has is taken in.
+        """
         node = await self._nodes.find(request.node)
         if node.silent_s is None and not request.force:
             raise ConflictError(f"node {node.name} is alive: stop its agent first, or use --force")
-        for entry in await self._catalogue.containers.all(node.id):
-            await self._learning.removed(node.id, entry.id)
+        networks = await self._catalogue.networks.of_node(node.id)
         await self._catalogue.nodes.remove(node.id)
+        await self._catalogue.networks.changed(networks)
         self._nodes.forget_cached()
+        self._learning.touch(networks)
         log.info("node %s removed", node.name)
         return Empty()
 
