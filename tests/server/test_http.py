@@ -443,3 +443,18 @@ async def test_the_end_of_the_server_is_the_end_of_streams_without_an_error(
         assert await reader.read(-1) == b""
         writer.close()
     assert not [record for record in caplog.records if record.exc_info]
+
+
+@on_uvloop
+async def test_a_body_that_was_not_asked_for_is_not_waited_for(
+    certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b"no"})
+
+    async with _connected(app, "tcp", certificates, tmp_path) as (reader, writer):
+        writer.write(
+            b"PUT /x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+        )
+        assert (await reader.read(-1)).startswith(b"HTTP/1.1 404 ")

@@ -42,7 +42,7 @@ def configure(service: str, *, level: str = "info", log_format: LogFormat = "tex
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in ("alembic", "httpx", "httpcore", "nats"):
+    for name in ("alembic", "httpx", "httpcore", "nats", "uvicorn.error"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 

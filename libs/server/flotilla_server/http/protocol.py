@@ -16,6 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from flotilla_server.http.connection import HIGH_WATER_BYTES, Connection
 from flotilla_server.http.half_closed import HalfClosedWatch, keep_alive
+from flotilla_server.http.parsing import (
+    BODY_HEADERS,
+    HEAD_END,
+    body_parser,
+    end_of_head,
+    is_library,
+)
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -23,7 +30,6 @@ if TYPE_CHECKING:
 HIJACK = "flotilla.hijack"
 CUT = "flotilla.cut"
 RAW_STREAM = "application/vnd.docker.raw-stream"
-_HEAD_END = b"\r\n\r\n"
 _HEAD_LIMIT_BYTES = 1024 * 1024
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
@@ -88,6 +94,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._body_parser: httptools.HttpRequestParser | None = None
         self._upgrade_seen = False
         self._in_body = False
+        self._told_to_continue = False
         self._body: list[bytes] = []
         self._body_size = 0
         self._head_bytes = 0
@@ -117,7 +124,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
         """Cut so that the parser never sees bytes behind the request."""
         if self._body_left is None:
-            end = _end_of_head(self._tail, data)
+            end = end_of_head(self._tail, data)
             self._tail = (self._tail + data[-3:])[-3:] if end < 0 else b""
             end = len(data) if end < 0 else end
         else:
@@ -155,7 +162,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Note how long the body is."""
-        headers = {name: value for name, value in self.headers if name in _BODY_HEADERS}
+        headers = {name: value for name, value in self.headers if name in BODY_HEADERS}
         if b"transfer-encoding" not in headers:
             length = headers.get(b"content-length", b"0")
             self._body_left = int(length) if length.isdigit() else 0
@@ -167,7 +174,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
             setattr(self.cycle, "receive", partial(self._receive, self.cycle))  # noqa: B010
         self._in_body = True
         if self.parser.should_upgrade() and self._body_left != 0:
-            self._body_parser = _body_parser(self, headers)
+            self._body_parser = body_parser(self.on_body, self.on_message_complete, headers)
 
     def on_body(self, body: bytes) -> None:
         """Take a part of the body; uvicorn's own bound is too small for uploads to flow."""
@@ -184,6 +191,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
         if cycle.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             cycle.waiting_for_100_continue = False
+            self._told_to_continue = True
         if not (cycle.disconnected or cycle.response_complete):
             self.flow.resume_reading()
             await cycle.message_event.wait()
@@ -213,7 +221,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             return
-        if self._at_eof:
+        waits = self.expect_100_continue and not (self._told_to_continue or self._request_read)
+        if self._at_eof or waits:
             self.transport.close()
         elif self._request_read:
             self._next_request()
@@ -221,14 +230,17 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self._discard = self.loop.call_later(_DISCARD_S, self.transport.close)
 
     def _next_request(self) -> None:
-        self._request_read = self._upgrade_seen = self._in_body = False
+        self._upgrade_seen = self._in_body = self._told_to_continue = False
         self._head_bytes = 0
         self._body_parser = None
-        if self._early:
-            data, self._early = bytes(self._early), bytearray()
-            self.loop.call_soon(self._resume_with, data)
+        if self._early:  # parsed from the loop, behind the end of this response
+            self.loop.call_soon(self._resume)
+        else:
+            self._request_read = False
 
-    def _resume_with(self, data: bytes) -> None:
+    def _resume(self) -> None:
+        data, self._early = bytes(self._early), bytearray()
+        self._request_read = False
         if self.parser is not None and not self.transport.is_closing():
             self.data_received(data)
 
@@ -244,7 +256,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
             return False
-        if not self._request_read or _is_library(self.headers):
+        if not self._request_read or is_library(self.headers):
             cycle.disconnected = True
             cycle.message_event.set()
             return False
@@ -293,7 +305,7 @@ class EngineHttpProtocol(HttpToolsProtocol):
                 f"Upgrade: {upgrade.decode('latin-1')}",
             ]
         head += [f"{name}: {value}" for name, value in headers]
-        self.transport.write("\r\n".join(head).encode("latin-1") + _HEAD_END + first)
+        self.transport.write("\r\n".join(head).encode("latin-1") + HEAD_END + first)
         return self._handed_over(cycle)
 
     def _handed_over(self, cycle: RequestResponseCycle) -> Connection:
@@ -308,40 +320,6 @@ class EngineHttpProtocol(HttpToolsProtocol):
         connection = _Hijacked(self, bytes(self._early))
         self._early.clear()
         return connection
-
-
-def _end_of_head(tail: bytes, data: bytes) -> int:
-    """Return where a head (or a chunked body) ends in the data that follows a tail, or -1."""
-    over_the_edge = (tail + data[:3]).find(_HEAD_END)
-    if over_the_edge >= 0:
-        return over_the_edge + len(_HEAD_END) - len(tail)
-    at = data.find(_HEAD_END)
-    return at if at < 0 else at + len(_HEAD_END)
-
-
-def _is_library(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    return any(name == b"user-agent" for name, _ in headers)
-
-
-class _BodyCallbacks:
-    """Hands the body of a request that upgrades to its connection."""
-
-    def __init__(self, http: EngineHttpProtocol) -> None:
-        self.on_body = http.on_body
-        self.on_message_complete = http.on_message_complete
-
-
-def _body_parser(
-    http: EngineHttpProtocol, headers: Mapping[bytes, bytes]
-) -> httptools.HttpRequestParser:
-    """Return a parser of the body alone."""
-    parser = httptools.HttpRequestParser(_BodyCallbacks(http))
-    lines = [b"POST / HTTP/1.1", *(name + b": " + value for name, value in headers.items())]
-    parser.feed_data(b"\r\n".join(lines) + _HEAD_END)
-    return parser
-
-
-_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class _Hijacked(Connection):
