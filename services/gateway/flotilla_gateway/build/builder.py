@@ -137,6 +137,7 @@ class Builder:
     async def _build(self, dockerfile: Dockerfile) -> ImageRecord:
         stages = self._wanted(dockerfile)
         self._steps = len(dockerfile.arguments) + sum(1 + len(one.steps) for one in stages)
+        self._steps += 1 if self._options.labels else 0
         globals_: dict[str, str] = {}
         for instruction in dockerfile.arguments:
             await self._say_step(instruction)
@@ -271,6 +272,7 @@ class Builder:
         labels = dict(self._options.labels)
         state.config.labels = {**state.config.labels, **labels}
         text = " ".join(f"{key}={value}" for key, value in sorted(labels.items()))
+        await self._say_step(Instruction("LABEL", text, 0, f"LABEL {text}"))
         await self._finish(state, f"/bin/sh -c #(nop)  LABEL {text}", None)
 
     async def _run(self, state: _State, arguments: str) -> None:

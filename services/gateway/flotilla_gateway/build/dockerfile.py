@@ -172,9 +172,7 @@ def _escape(text: str) -> str:
             break
         if found[1].lower() == "escape":
             if found[2] not in ("\\", "`"):
-                raise InvalidArgumentError(
-                    f"dockerfile parse error line 1: invalid ESCAPE '{found[2]}'. Must be ` or \\"
-                )
+                raise InvalidArgumentError(f"invalid ESCAPE '{found[2]}'. Must be ` or \\")
             return found[2]
     return "\\"
 
@@ -217,4 +215,4 @@ def _stage(instruction: Instruction, position: int) -> Stage:
 
 
 def _problem(line: int, text: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"dockerfile parse error line {line}: {text}")
+    return InvalidArgumentError(f"dockerfile parse error on line {line}: {text}")
