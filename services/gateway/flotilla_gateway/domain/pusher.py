@@ -79,6 +79,8 @@ class NetworkPusher:
         try:
             behind = await self._networks.behind()
             silent = await self._nodes.silent()
+        except FlotillaError as error:
+            log.warning("nodes with old networks are not looked for: %s", error)
         except Exception:
             log.exception("looking for nodes with old networks failed")
             return

@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import Sequence
 
+from flotilla_core.errors import FlotillaError
 from flotilla_gateway.catalogue.containers import Containers
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.ingress.targets import Published, Target, published
@@ -40,6 +41,8 @@ class Ingress:
                 self._changed.clear()
                 try:
                     await self._refresh()
+                except FlotillaError as error:
+                    log.warning("published ports are not looked for: %s", error)
                 except Exception:
                     log.exception("looking for published ports failed")
                 try:
