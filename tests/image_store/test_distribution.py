@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from flotilla_bus.contracts import images as contract
-from flotilla_database import opened
+from flotilla_database import migrated, opened
+from flotilla_gateway import catalogue
 from flotilla_image_store.app import opened_images
 from flotilla_image_store.distribution import Distribution
 from flotilla_oci import manifests, references
@@ -172,6 +173,7 @@ async def test_an_image_can_be_removed_while_an_equal_one_is_loaded(store: Store
 async def test_everything_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
     folder = tmp_path / "store"
     async with opened(postgres_url) as database:
+        await migrated(database, Path(catalogue.__file__).parent / "migrations")
         images = await opened_images(folder, database, KeptEvents())
         await opened_images(folder, database, KeptEvents())
         for content in (b"1", b"2"):

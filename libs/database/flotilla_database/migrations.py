@@ -15,12 +15,16 @@ from flotilla_database.database import Database
 _ADVISORY_LOCK = 0x666C6F74  # "flot": one migration at a time in one PostgreSQL database
 
 
-async def migrated(database: Database, migrations: Path) -> None:
+async def migrated(
+    database: Database, migrations: Path, *, version_table: str = "alembic_version"
+) -> None:
     """Run the migrations that the database lacks, in one transaction under a lock.
 
     Args:
         database: What to bring up to date.
         migrations: Folder with `versions/`, Alembic's numbered files.
+        version_table: Where it is noted how far they are; another one for each service, as two
+            may share a database.
 
     Raises:
         UnavailableError: If the database cannot be reached.
@@ -32,10 +36,10 @@ async def migrated(database: Database, migrations: Path) -> None:
             await connection.execute(
                 text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK}
             )
-        await connection.run_sync(_upgrade, migrations)
+        await connection.run_sync(_upgrade, migrations, version_table)
 
 
-def _upgrade(connection: Connection, migrations: Path) -> None:
+def _upgrade(connection: Connection, migrations: Path, version_table: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -45,5 +49,7 @@ def _upgrade(connection: Connection, migrations: Path) -> None:
         return list(scripts._upgrade_revs("head", revision))  # type: ignore[arg-type]
 
     with EnvironmentContext(config, scripts, fn=steps) as environment:
-        environment.configure(connection=connection, transactional_ddl=True)
+        environment.configure(
+            connection=connection, transactional_ddl=True, version_table=version_table
+        )
         environment.run_migrations()

@@ -128,10 +128,12 @@ def _image_store(stack: Stack) -> dict[str, str]:
 
 
 def _registry_proxy(stack: Stack) -> dict[str, str]:
-    return {
+    settings = {
         "IMAGE_STORE_URL": stack.image_store_url,
         "IMAGE_STORE_TOKEN_FILE": str(image_store_token(stack)),
     }
+    registries = stack.data_dir / "registries.json"
+    return settings | ({"REGISTRIES": str(registries)} if registries.is_file() else {})
 
 
 def _gateway(stack: Stack) -> dict[str, str]:

@@ -56,7 +56,7 @@ async def serve(settings: ImageStoreSettings, stop: asyncio.Event) -> None:
 
 async def opened_images(data_dir: Path, database: Database, events: Events) -> Images:
     """Bring tables and folders up to date and return the images in them."""
-    await migrated(database, _MIGRATIONS)
+    await migrated(database, _MIGRATIONS, version_table="image_store_version")
     blobs = BlobFolder(data_dir)
     await asyncio.to_thread(blobs.open)
     return Images(ImageDatabase(database), blobs, events)
