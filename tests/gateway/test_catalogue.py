@@ -29,7 +29,7 @@ from flotilla_engine.records import (
 )
 from flotilla_engine.state import ContainerState
 from flotilla_gateway.catalogue.catalogue import Catalogue
-from flotilla_gateway.catalogue.containers import NewContainer
+from flotilla_gateway.catalogue.entries import NewContainer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -1,76 +1,50 @@
 """Containers in the catalogue: reserved names, the nodes' records by revision, look-ups."""
 
-import re
 import time
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from sqlalchemy import Row, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Row, bindparam, delete, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flotilla_core.errors import ConflictError, InvalidArgumentError, NotFoundError
-from flotilla_core.ids import new_id, short_id
+from flotilla_core.ids import short_id
 from flotilla_database import Database
-from flotilla_engine.networking import EndpointSettings
 from flotilla_engine.records import ContainerChange, ContainerRecord
-from flotilla_gateway.catalogue.tables import (
-    ContainerRow,
-    EndpointRow,
-    MountRow,
-    NetworkRow,
-    PortRow,
-    Table,
-    TombstoneRow,
-    VolumeRow,
+from flotilla_gateway.catalogue.container_rows import (
+    DELETE,
+    bump,
+    bury,
+    insert_container,
+    networks_of,
+    remove_row,
+    replace_record,
 )
-from flotilla_gateway.placement.nodes import PortClaim
+from flotilla_gateway.catalogue.entries import Entry, NewContainer, Outcome
+from flotilla_gateway.catalogue.tables import ContainerRow, TombstoneRow
 
 _HEX = frozenset("0123456789abcdef")
 _MAX_CACHED_RECORDS = 4096
 ABANDONED_S = 30.0
-_ANONYMOUS = re.compile(r"[0-9a-f]{64}")
-ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
-
-@dataclass(frozen=True)
-class NewContainer:
-    """What is reserved before a node is asked to make the container."""
-
-    id: str
-    name: str
-    node_id: str
-    created_at: float
-    image_id: str
-    image: str
-    labels: dict[str, str]
-    memory_bytes: int = 0
-    nano_cpus: int = 0
-    ports: Sequence[PortClaim] = ()
-    volumes: Collection[str] = ()
-    networks: dict[str, EndpointSettings] = field(default_factory=dict)  # by network id
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A container as the catalogue has it; the record is None while it is being made."""
-
-    id: str
-    name: str
-    node_id: str
-    revision: int
-    record: ContainerRecord | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a node's report changed: nothing if it was older than what was known."""
-
-    changed: bool
-    running_changed: bool = False
-    removed: bool = False
-    unknown: bool = False  # the catalogue has no such container
-    networks: Sequence[str] = ()  # user networks of the container
+_ENTRIES = select(
+    ContainerRow.id,
+    ContainerRow.name,
+    ContainerRow.node_id,
+    ContainerRow.revision,
+    ContainerRow.record,
+)
+_BY_ID_OR_NAME = _ENTRIES.where(
+    or_(ContainerRow.id == bindparam("wanted"), ContainerRow.name == bindparam("named"))
+)
+_BY_PREFIX = _ENTRIES.where(
+    ContainerRow.id >= bindparam("first"), ContainerRow.id < bindparam("last")
+).limit(2)
+_STATE = (
+    select(ContainerRow.revision, ContainerRow.running)
+    .where(ContainerRow.id == bindparam("wanted"), ContainerRow.node_id == bindparam("node"))
+    .with_for_update()
+)
 
 
 class Containers:
@@ -89,7 +63,7 @@ class Containers:
         for last in (False, True):
             try:
                 async with self._database.transaction() as connection:
-                    await _insert(connection, new)
+                    await insert_container(connection, new)
             except IntegrityError as error:
                 if not last and await self.sweep_abandoned():
                     continue
@@ -127,7 +101,7 @@ class Containers:
                 )
             )
             if gone.rowcount:
-                await _bury(connection, container_id)
+                await bury(connection, container_id)
 
     async def apply(
         self, node_id: str, change: ContainerChange, *, by_cache: bool = True
@@ -149,11 +123,11 @@ class Containers:
             if known is None:
                 return Outcome(changed=False, unknown=True)
             if change.record is None:
-                outcome = await _remove(connection, change.id, running=known.running)
+                outcome = await remove_row(connection, change.id, running=known.running)
             elif 0 < change.revision <= known.revision:
                 return Outcome(changed=False)
             else:
-                outcome = await _replace(connection, change, change.record, known)
+                outcome = await replace_record(connection, change, change.record, known)
         if change.record is None:
             self._records.pop(change.id, None)
         else:
@@ -276,7 +250,7 @@ class Containers:
                 await connection.execute(
                     update(ContainerRow).where(ContainerRow.id == container_id).values(name=name)
                 )
-                await bump(connection, await _networks_of(connection, container_id))
+                await bump(connection, await networks_of(connection, container_id))
         except IntegrityError as error:
             await self._raise_if_taken(name)
             raise ConflictError(f'The container name "/{name}" is already in use') from error
@@ -284,10 +258,10 @@ class Containers:
     async def remove(self, container_id: str) -> Sequence[str]:
         """Forget a container with its endpoints; returns its user networks."""
         async with self._database.transaction() as connection:
-            networks = await _networks_of(connection, container_id)
-            gone = await connection.execute(_DELETE, {"wanted": container_id})
+            networks = await networks_of(connection, container_id)
+            gone = await connection.execute(DELETE, {"wanted": container_id})
             if gone.rowcount:
-                await _bury(connection, container_id)
+                await bury(connection, container_id)
                 await bump(connection, networks)
         self._records.pop(container_id, None)
         return networks
@@ -321,201 +295,5 @@ class Containers:
             )
 
 
-_ENTRIES = select(
-    ContainerRow.id,
-    ContainerRow.name,
-    ContainerRow.node_id,
-    ContainerRow.revision,
-    ContainerRow.record,
-)
-_BY_ID_OR_NAME = _ENTRIES.where(
-    or_(ContainerRow.id == bindparam("wanted"), ContainerRow.name == bindparam("named"))
-)
-_BY_PREFIX = _ENTRIES.where(
-    ContainerRow.id >= bindparam("first"), ContainerRow.id < bindparam("last")
-).limit(2)
-_STATE = (
-    select(ContainerRow.revision, ContainerRow.running)
-    .where(ContainerRow.id == bindparam("wanted"), ContainerRow.node_id == bindparam("node"))
-    .with_for_update()
-)
-_COLUMNS = ("state", "image_id", "image", "memory_bytes", "nano_cpus", "record")
-_CHANGE = (
-    update(ContainerRow)
-    .where(ContainerRow.id == bindparam("wanted"))
-    .values({name: bindparam(f"new_{name}") for name in (*_COLUMNS, "revision", "running")})
-)
-_INSERT = insert(ContainerRow)
-_BURY = insert(TombstoneRow)
-_DELETE = delete(ContainerRow).where(ContainerRow.id == bindparam("wanted"))
-_NETWORKS = select(EndpointRow.network_id).where(EndpointRow.container_id == bindparam("wanted"))
-
-
 def _is_prefix(reference: str) -> bool:
     return 0 < len(reference) < 64 and _HEX.issuperset(reference)
-
-
-async def _remove(connection: AsyncConnection, container_id: str, *, running: bool) -> Outcome:
-    networks = await _networks_of(connection, container_id)
-    await connection.execute(_DELETE, {"wanted": container_id})
-    await bump(connection, networks)
-    return Outcome(True, running, removed=True, networks=networks)
-
-
-async def _replace(
-    connection: AsyncConnection,
-    change: ContainerChange,
-    record: ContainerRecord,
-    known: Row[int, bool],
-) -> Outcome:
-    revision, was_running = known
-    running = _is_running(record)
-    values = _columns(record) | {"revision": change.revision, "running": running}
-    await connection.execute(
-        _CHANGE, {"wanted": change.id} | {f"new_{name}": one for name, one in values.items()}
-    )
-    if revision == 0:
-        await _note_volumes(connection, record.node_id, record)
-    if running == was_running:
-        return Outcome(True)
-    networks = await _networks_of(connection, change.id)
-    await bump(connection, networks)
-    return Outcome(True, running_changed=True, networks=networks)
-
-
-async def _insert(connection: AsyncConnection, new: NewContainer) -> None:
-    await connection.execute(
-        _INSERT,
-        {
-            "id": new.id,
-            "name": new.name,
-            "node_id": new.node_id,
-            "created_at": new.created_at,
-            "attended_at": time.time(),
-            "state": "created",
-            "running": False,
-            "image_id": new.image_id,
-            "image": new.image,
-            "labels": new.labels,
-            "memory_bytes": new.memory_bytes,
-            "nano_cpus": new.nano_cpus,
-            "revision": 0,
-            "record": None,
-        },
-    )
-    await _insert_all(
-        connection,
-        PortRow,
-        [
-            {"container_id": new.id, "protocol": claim.protocol, "port": claim.port}
-            | {"address": claim.address}
-            for claim in set(new.ports)
-        ],
-    )
-    await _insert_all(
-        connection, MountRow, [{"container_id": new.id, "volume": name} for name in new.volumes]
-    )
-    await _insert_all(
-        connection,
-        EndpointRow,
-        [endpoint_values(network, new.id, asked) for network, asked in new.networks.items()],
-    )
-
-
-async def _insert_all(
-    connection: AsyncConnection, table: type[Table], rows: list[dict[str, object]]
-) -> None:
-    if rows:
-        await connection.execute(insert(table), rows)
-
-
-def endpoint_values(
-    network_id: str, container_id: str, asked: EndpointSettings
-) -> dict[str, object]:
-    """Return the columns of an endpoint without a lease."""
-    return {
-        "id": new_id(),
-        "network_id": network_id,
-        "container_id": container_id,
-        "ipv4": None,
-        "ipv6": None,
-        "mac": None,
-        "settings": asked.model_dump_json(exclude_defaults=True),
-    }
-
-
-async def bump(connection: AsyncConnection, networks: Iterable[str]) -> None:
-    """Give networks their next revision, so that their nodes are told of the change."""
-    if identifiers := sorted(networks):
-        await connection.execute(
-            update(NetworkRow)
-            .where(NetworkRow.id.in_(identifiers))
-            .values(revision=NetworkRow.revision + 1)
-        )
-
-
-async def _networks_of(connection: AsyncConnection, container_id: str) -> Sequence[str]:
-    return (await connection.scalars(_NETWORKS, {"wanted": container_id})).all()
-
-
-async def _bury(connection: AsyncConnection, container_id: str) -> None:
-    await connection.execute(_BURY, {"container_id": container_id, "removed_at": time.time()})
-
-
-async def _note_volumes(connection: AsyncConnection, node_id: str, record: ContainerRecord) -> None:
-    """Note the volumes that a new container uses, anonymous ones of the node's making as well."""
-    mounts = {mount.name: mount for mount in record.mounts if mount.type == "volume" and mount.name}
-    if not mounts:
-        return
-    rows = await connection.execute(
-        select(VolumeRow.name, VolumeRow.mountpoint).where(VolumeRow.name.in_(mounts))
-    )
-    known = {row.name: row.mountpoint for row in rows}
-    for name in [name for name, mountpoint in known.items() if not mountpoint]:
-        await connection.execute(
-            update(VolumeRow)
-            .where(VolumeRow.name == name, VolumeRow.node_id == node_id)
-            .values(mountpoint=mounts[name].source)
-        )
-    used = set(
-        await connection.scalars(select(MountRow.volume).where(MountRow.container_id == record.id))
-    )
-    await _insert_all(
-        connection,
-        VolumeRow,
-        [
-            {
-                "name": name,
-                "node_id": node_id,
-                "driver": mounts[name].driver or "local",
-                "options": {},
-                "labels": {ANONYMOUS_LABEL: ""} if _ANONYMOUS.fullmatch(name) else {},
-                "created_at": record.created.timestamp(),
-                "anonymous": _ANONYMOUS.fullmatch(name) is not None,
-                "mountpoint": mounts[name].source,
-            }
-            for name in mounts
-            if name not in known
-        ],
-    )
-    await _insert_all(
-        connection,
-        MountRow,
-        [{"container_id": record.id, "volume": name} for name in mounts if name not in used],
-    )
-
-
-def _is_running(record: ContainerRecord) -> bool:
-    return record.state.running or record.state.restarting
-
-
-def _columns(record: ContainerRecord) -> dict[str, object]:
-    """Return the columns that follow a record; the name is the catalogue's own."""
-    return {
-        "state": record.state.status,
-        "image_id": record.image_id,
-        "image": record.image,
-        "memory_bytes": record.host_config.memory_reservation or record.host_config.memory,
-        "nano_cpus": record.host_config.nano_cpus,
-        "record": record.model_dump_json(exclude_defaults=True),
-    }

@@ -1,12 +1,8 @@
 """User networks in the catalogue: address pools, leases, and which nodes take part."""
 
-import ipaddress
-import secrets
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,35 +12,30 @@ from flotilla_core.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from flotilla_core.ids import short_id
 from flotilla_database import Database
 from flotilla_engine.networking import EndpointSettings, Ipam
 from flotilla_engine.records import EndpointRecord, NetworkNode, NetworkRecord, NetworkState
-from flotilla_gateway.catalogue.containers import bump, endpoint_values
+from flotilla_gateway.catalogue.container_rows import bump, endpoint_values
+from flotilla_gateway.catalogue.leases import lease_endpoint, take_part
+from flotilla_gateway.catalogue.network_rows import (
+    KnownNetwork,
+    endpoints_where,
+    known_network,
+    network_rows,
+    subnets_of,
+)
 from flotilla_gateway.catalogue.tables import (
     ContainerRow,
     EndpointRow,
     FleetRow,
-    Json,
     NetworkRow,
     NodeRow,
     ParticipantRow,
 )
-from flotilla_gateway.domain.ipam import Pool, PoolExhaustedError, Subnet, lease, mac_of, pool_of
+from flotilla_gateway.domain.ipam import Subnet
 
 _FIRST_VNI = 4096
 _SPANNING = ("bridge", "overlay")
-
-
-@dataclass(frozen=True)
-class KnownNetwork:
-    """A network as clients see it, and the pools that its addresses come from."""
-
-    record: NetworkRecord
-    pools: Ipam
-    revision: int
-    configured: bool  # whether its subnets were given by its user
-
 
 Plan = Callable[[Sequence[Subnet]], tuple[NetworkRecord, Ipam]]
 
@@ -67,7 +58,7 @@ class Networks:
             async with self._database.transaction() as connection:
                 await _lock_pools(connection)
                 rows = (await connection.scalars(select(NetworkRow.pools))).all()
-                record, pools = plan([subnet for row in rows for subnet in _subnets(row)])
+                record, pools = plan([subnet for row in rows for subnet in subnets_of(row)])
                 if record.driver in _SPANNING and not record.config_only:
                     record = record.model_copy(update={"vni": await _free_vni(connection)})
                 await connection.execute(
@@ -90,8 +81,8 @@ class Networks:
     async def all(self) -> list[KnownNetwork]:
         """Return the user networks, oldest first."""
         async with self._database.reading() as connection:
-            rows = (await connection.execute(_networks().order_by(NetworkRow.created_at))).all()
-        return [_known(row) for row in rows]
+            rows = (await connection.execute(network_rows().order_by(NetworkRow.created_at))).all()
+        return [known_network(row) for row in rows]
 
     async def find(self, reference: str) -> KnownNetwork:
         """Return the network of that id, name or unique id prefix.
@@ -104,8 +95,8 @@ class Networks:
             NetworkRow.name == reference, NetworkRow.id.startswith(reference, autoescape=True)
         )
         async with self._database.reading() as connection:
-            rows = (await connection.execute(_networks().where(matches))).all()
-        found = [_known(row) for row in rows]
+            rows = (await connection.execute(network_rows().where(matches))).all()
+        found = [known_network(row) for row in rows]
         for exact in (
             [network for network in found if network.record.id == reference],
             [network for network in found if network.record.name == reference],
@@ -132,7 +123,7 @@ class Networks:
         async with self._database.transaction() as connection:
             row = (
                 await connection.execute(
-                    _networks().where(NetworkRow.id == network_id).with_for_update()
+                    network_rows().where(NetworkRow.id == network_id).with_for_update()
                 )
             ).one_or_none()
             if row is None:
@@ -148,7 +139,7 @@ class Networks:
             if await connection.scalar(running):
                 if only_if_unused:
                     return False
-                name = _known(row).record.name
+                name = known_network(row).record.name
                 raise PermissionDeniedError(
                     f"error while removing network: network {name} id {network_id} has "
                     "active endpoints"
@@ -167,12 +158,12 @@ class Networks:
     async def endpoints(self, network_id: str) -> list[EndpointRecord]:
         """Return the endpoints of a network."""
         async with self._database.reading() as connection:
-            return await _endpoints(connection, EndpointRow.network_id == network_id)
+            return await endpoints_where(connection, EndpointRow.network_id == network_id)
 
     async def of_container(self, container_id: str) -> list[EndpointRecord]:
         """Return the endpoints of a container."""
         async with self._database.reading() as connection:
-            return await _endpoints(connection, EndpointRow.container_id == container_id)
+            return await endpoints_where(connection, EndpointRow.container_id == container_id)
 
     async def connect(self, network_id: str, container_id: str, asked: EndpointSettings) -> None:
         """Note that a container is to be in a network, without a lease; again: replaces it."""
@@ -226,19 +217,19 @@ class Networks:
             for row in (await connection.execute(query)).all():
                 if network_ids is None or row.network_id in network_ids:
                     asked = EndpointSettings.model_validate_json(row.settings)
-                    await _lease(connection, row.network_id, row.id, asked)
-                    await _take_part(connection, row.network_id, row.node_id)
+                    await lease_endpoint(connection, row.network_id, row.id, asked)
+                    await take_part(connection, row.network_id, row.node_id)
 
     async def state(self, network_id: str) -> NetworkState | None:
         """Return all that nodes should know of a network; None if it is gone."""
         async with self._database.reading() as connection:
             row = (
-                await connection.execute(_networks().where(NetworkRow.id == network_id))
+                await connection.execute(network_rows().where(NetworkRow.id == network_id))
             ).one_or_none()
             if row is None:
                 return None
-            network = _known(row)
-            endpoints = await _endpoints(
+            network = known_network(row)
+            endpoints = await endpoints_where(
                 connection, EndpointRow.network_id == network_id, EndpointRow.mac.is_not(None)
             )
             wanted = {endpoint.node_id for endpoint in endpoints}
@@ -314,30 +305,12 @@ class Networks:
                 )
                 await connection.execute(delete(ParticipantRow).where(this, ~leased.exists()))
                 return
-            await _take_part(connection, network_id, node_id)
+            await take_part(connection, network_id, node_id)
             await connection.execute(
                 update(ParticipantRow)
                 .where(this, ParticipantRow.applied_revision < revision)
                 .values(applied_revision=revision)
             )
-
-
-def _networks() -> Select[str, Json, int, bool]:
-    return select(NetworkRow.spec, NetworkRow.pools, NetworkRow.revision, NetworkRow.configured)
-
-
-def _known(row: Row[str, Json, int, bool]) -> KnownNetwork:
-    return KnownNetwork(
-        NetworkRecord.model_validate_json(row.spec),
-        Ipam.model_validate(row.pools),
-        row.revision,
-        row.configured,
-    )
-
-
-def _subnets(pools: object) -> list[Subnet]:
-    configs = Ipam.model_validate(pools).config
-    return [ipaddress.ip_network(config.subnet) for config in configs if config.subnet]
 
 
 async def _lock_pools(connection: AsyncConnection) -> None:
@@ -347,121 +320,3 @@ async def _lock_pools(connection: AsyncConnection) -> None:
 async def _free_vni(connection: AsyncConnection) -> int:
     highest = await connection.scalar(select(func.max(NetworkRow.vni)))
     return _FIRST_VNI if highest is None else highest + 1
-
-
-async def _take_part(connection: AsyncConnection, network_id: str, node_id: str) -> None:
-    known = await connection.scalar(
-        select(ParticipantRow.node_id).where(
-            ParticipantRow.network_id == network_id, ParticipantRow.node_id == node_id
-        )
-    )
-    if known is None:
-        await connection.execute(
-            insert(ParticipantRow).values(
-                network_id=network_id, node_id=node_id, applied_revision=0
-            )
-        )
-
-
-async def _lease(
-    connection: AsyncConnection, network_id: str, endpoint_id: str, asked: EndpointSettings
-) -> None:
-    row = (
-        await connection.execute(_networks().where(NetworkRow.id == network_id).with_for_update())
-    ).one_or_none()
-    if row is None:
-        raise NotFoundError(f"network {network_id} not found")
-    network = _known(row)
-    pools = [pool_of(config) for config in network.pools.config if config.subnet]
-    wanted = asked.ipam_config
-    ipv4 = await _address(connection, network, pools, 4, wanted.ipv4_address if wanted else "")
-    ipv6 = None
-    if network.record.enable_ipv6:
-        ipv6 = await _address(connection, network, pools, 6, wanted.ipv6_address if wanted else "")
-    mac = asked.mac_address or mac_of(ipv4, secrets.token_bytes(4))
-    await connection.execute(
-        update(EndpointRow)
-        .where(EndpointRow.id == endpoint_id)
-        .values(ipv4=ipv4, ipv6=ipv6, mac=mac)
-    )
-    await bump(connection, [network_id])
-
-
-async def _address(
-    connection: AsyncConnection,
-    network: KnownNetwork,
-    pools: Sequence[Pool],
-    version: int,
-    wanted: str,
-) -> str | None:
-    column = EndpointRow.ipv4 if version == 4 else EndpointRow.ipv6
-    held = select(EndpointRow.id, column.label("address"), ContainerRow.running).join(
-        ContainerRow, ContainerRow.id == EndpointRow.container_id
-    )
-    held = held.where(EndpointRow.network_id == network.record.id, column.is_not(None))
-    rows = (await connection.execute(held)).all()
-    name = f"{network.record.name} ({network.record.id})"
-    wanted = str(ipaddress.ip_address(wanted)) if wanted else ""
-    idle = {row.address: row.id for row in rows if not row.running}
-    used = {row.address for row in rows}
-    try:
-        address = lease(pools, version, wanted, used - {wanted} if wanted in idle else used)
-    except PoolExhaustedError:
-        try:
-            address = lease(pools, version, wanted, used - set(idle))
-        except PoolExhaustedError as error:
-            raise PoolExhaustedError(version, name) from error
-    if address in idle:
-        await connection.execute(
-            update(EndpointRow)
-            .where(EndpointRow.id == idle[address])
-            .values(ipv4=None, ipv6=None, mac=None)
-        )
-    return address
-
-
-async def _endpoints(
-    connection: AsyncConnection, *conditions: ColumnElement[bool]
-) -> list[EndpointRecord]:
-    query = (
-        select(
-            EndpointRow,
-            ContainerRow.name.label("container_name"),
-            ContainerRow.node_id,
-            ContainerRow.running,
-            NetworkRow.name.label("network_name"),
-            NetworkRow.pools,
-        )
-        .join(ContainerRow, ContainerRow.id == EndpointRow.container_id)
-        .join(NetworkRow, NetworkRow.id == EndpointRow.network_id)
-        .where(*conditions)
-        .order_by(EndpointRow.container_id, EndpointRow.network_id)
-    )
-    lengths: dict[str, dict[int, int]] = {}
-    records = []
-    for row in (await connection.execute(query)).all():
-        if row.network_id not in lengths:
-            lengths[row.network_id] = {
-                subnet.version: subnet.prefixlen for subnet in _subnets(row.pools)
-            }
-        records.append(_endpoint(row, lengths[row.network_id]))
-    return records
-
-
-def _endpoint(row: Row[*tuple[Any, ...]], lengths: dict[int, int]) -> EndpointRecord:
-    asked = EndpointSettings.model_validate_json(row.settings)
-    names = [row.container_name, *asked.aliases, short_id(row.container_id), *asked.dns_names]
-    return EndpointRecord(
-        id=row.id,
-        network_id=row.network_id,
-        network_name=row.network_name,
-        container_id=row.container_id,
-        container_name=row.container_name,
-        node_id=row.node_id,
-        mac_address=row.mac or "",
-        ipv4_address=f"{row.ipv4}/{lengths.get(4, 32)}" if row.ipv4 else "",
-        ipv6_address=f"{row.ipv6}/{lengths.get(6, 128)}" if row.ipv6 else "",
-        names=list(dict.fromkeys(names)),
-        running=row.running,
-        settings=asked,
-    )

@@ -22,9 +22,10 @@ from flotilla_engine.records import (
 from flotilla_engine.updates import UpdateConfig
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.calls import NodeCalls
+from flotilla_gateway.domain.default_networks import default_endpoint
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.locator import Located, Locator
-from flotilla_gateway.domain.networks import Networks, default_endpoint
+from flotilla_gateway.domain.networks import Networks
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.views import FLEET, View
 

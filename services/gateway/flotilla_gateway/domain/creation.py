@@ -30,7 +30,7 @@ from flotilla_engine.records import (
 )
 from flotilla_engine.versions import MAXIMUM, Version
 from flotilla_gateway.catalogue.catalogue import Catalogue
-from flotilla_gateway.catalogue.containers import NewContainer
+from flotilla_gateway.catalogue.entries import NewContainer
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.image_config import merged
 from flotilla_gateway.domain.learning import Learning

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from flotilla_core.errors import NotFoundError
 from flotilla_engine.records import ContainerRecord
-from flotilla_gateway.catalogue.containers import Containers, Entry
+from flotilla_gateway.catalogue.containers import Containers
+from flotilla_gateway.catalogue.entries import Entry
 from flotilla_gateway.catalogue.volumes import Execs
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.views import FLEET, View

@@ -1,10 +1,7 @@
 """Networks of the fleet: dockerd's rules for making, joining, leaving and removing them."""
 
-import hashlib
 import ipaddress
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from flotilla_bus.contracts import agent
 from flotilla_core.clock import now
@@ -21,26 +18,23 @@ from flotilla_engine.validate import check_endpoint
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain import ipam
 from flotilla_gateway.domain.calls import NodeCalls
+from flotilla_gateway.domain.default_networks import (
+    BRIDGE_POOL,
+    DEFAULT_NAMES,
+    default_endpoint,
+    default_networks,
+)
 from flotilla_gateway.domain.events import EventSink, event
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.locator import Located
+from flotilla_gateway.domain.network_checks import (
+    check_bridge_name,
+    check_connect,
+    check_request,
+)
 from flotilla_gateway.domain.pusher import NetworkPusher
 
-DEFAULT_NAMES = ("bridge", "host", "none")
-_DRIVERS = {"bridge": "bridge", "host": "host", "none": "null"}
-_USER_DRIVERS = ("bridge", "macvlan", "overlay")
 _TELL_WITHIN_S = 2.0
-_BRIDGE_NAME = "com.docker.network.bridge.name"
-_MTU = "com.docker.network.driver.mtu"
-_BRIDGE_OPTIONS = {
-    "com.docker.network.bridge.default_bridge": "true",
-    "com.docker.network.bridge.enable_icc": "true",
-    "com.docker.network.bridge.enable_ip_masquerade": "true",
-    "com.docker.network.bridge.host_binding_ipv4": "0.0.0.0",
-    "com.docker.network.bridge.name": "docker0",
-    "com.docker.network.driver.mtu": "1500",
-}
-_BRIDGE_POOL = IpamConfig(subnet="172.17.0.0/16", gateway="172.17.0.1")
 
 
 class Networks:
@@ -79,10 +73,10 @@ class Networks:
             )
         if config_from:
             asked = await self._configured(asked, config_from)
-        _check_request(asked)
+        check_request(asked)
         identifier = new_id()
         others = await self._catalogue.networks.all()
-        _check_bridge_name(asked, identifier, [network.record for network in others])
+        check_bridge_name(asked, identifier, [network.record for network in others])
 
         def plan(taken: Sequence[ipam.Subnet]) -> tuple[NetworkRecord, Ipam]:
             shown, pools = self._planned(asked, taken)
@@ -195,7 +189,7 @@ class Networks:
         """Put a container into a network, running or not."""
         network = await self.find(reference)
         record = container.record
-        _check_connect(network, container)
+        check_connect(network, container)
         try:
             await self.check(network, asked)
         except InvalidArgumentError as error:  # create says more than connect
@@ -316,7 +310,7 @@ class Networks:
         """Return the pools as shown and as leased from."""
         if asked.config_only or asked.driver == "host":
             return asked.ipam, Ipam()
-        taken = [*taken, ipaddress.ip_network(_BRIDGE_POOL.subnet)]
+        taken = [*taken, ipaddress.ip_network(BRIDGE_POOL.subnet)]
         shown, pools = [], []
         versions = set()
         for config in asked.ipam.config:
@@ -347,36 +341,6 @@ class Networks:
         await self._events.publish(event("network", action, network.id, attributes))
 
 
-def default_networks(fleet_id: str) -> dict[str, NetworkRecord]:
-    """Return bridge, host and none: the same ids in the whole fleet, and for ever."""
-    networks = {}
-    for name in DEFAULT_NAMES:
-        networks[name] = NetworkRecord(
-            id=hashlib.sha256(f"{fleet_id} {name}".encode()).hexdigest(),
-            name=name,
-            created=datetime(2024, 1, 1, tzinfo=UTC),
-            driver=_DRIVERS[name],
-            options=_BRIDGE_OPTIONS if name == "bridge" else {},
-            ipam=Ipam(config=[_BRIDGE_POOL] if name == "bridge" else []),
-        )
-    return networks
-
-
-def default_endpoint(
-    network: NetworkRecord, container: Located, asked: EndpointSettings
-) -> EndpointRecord:
-    """Return an endpoint in a default network; its addresses are its node's business."""
-    return EndpointRecord(
-        id=new_id(),
-        network_id=network.id,
-        network_name=network.name,
-        container_id=container.id,
-        container_name=container.name,
-        node_id=container.node_id,
-        settings=asked,
-    )
-
-
 def _with_length(address: str, length: int) -> str:
     return f"{address}/{length}" if address else ""
 
@@ -384,63 +348,3 @@ def _with_length(address: str, length: int) -> str:
 def _with_gateway(config: IpamConfig) -> IpamConfig:
     gateway = ipam.pool_of(config).gateway
     return config.model_copy(update={"gateway": str(gateway) if gateway else ""})
-
-
-def _check_request(asked: NetworkRecord) -> None:
-    if asked.driver in ("host", "null"):
-        if not asked.config_only:
-            raise PermissionDeniedError(f'only one instance of "{asked.driver}" network is allowed')
-    elif asked.driver not in _USER_DRIVERS:
-        raise NotFoundError(f'plugin "{asked.driver}" not found')
-    if asked.ingress:
-        raise PermissionDeniedError("Ingress network can only be global scope network")
-    if asked.scope == "swarm":
-        raise PermissionDeniedError("cannot create a swarm scoped network when swarm is not active")
-    if asked.ipam.driver not in ("default", "null", ""):
-        raise NotFoundError(f'plugin "{asked.ipam.driver}" not found')
-    ipam.validate(asked.ipam, enable_ipv6=asked.enable_ipv6)
-    mtu = asked.options.get(_MTU, "")
-    if mtu and not re.fullmatch(r"[+-]?\d+", mtu):
-        raise InvalidArgumentError(
-            f'failed to parse {_MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)'
-        )
-    versions = [
-        ipaddress.ip_network(config.subnet).version for config in asked.ipam.config if config.subnet
-    ]
-    if versions.count(4) > 1 or versions.count(6) > 1:
-        raise PermissionDeniedError(f"{asked.driver} driver doesn't support multiple subnets")
-
-
-def _check_bridge_name(
-    asked: NetworkRecord, identifier: str, others: Sequence[NetworkRecord]
-) -> None:
-    name = asked.options.get(_BRIDGE_NAME)
-    for other in others:
-        if name and other.options.get(_BRIDGE_NAME) == name:
-            raise PermissionDeniedError(
-                f"cannot create network {identifier} ({name}): conflicts with network "
-                f"{other.id} ({name}): networks have same bridge name"
-            )
-
-
-def _check_connect(network: NetworkRecord, container: Located) -> None:
-    mode = container.record.host_config.network_mode
-    if mode.startswith("container:") or (mode == "host" and network.name != "host"):
-        raise InvalidArgumentError(
-            "container sharing network namespace with another container or host cannot be "
-            "connected to any other network"
-        )
-    if network.name == "host":
-        raise InvalidArgumentError(
-            "container cannot be disconnected from host network or connected to host network"
-        )
-    if network.config_only:
-        raise PermissionDeniedError(
-            f"cannot connect container to a configuration network: {network.name}"
-        )
-    names = set(container.record.networks) - {network.name}
-    if (network.name == "none" and names) or "none" in names:
-        raise InvalidArgumentError(
-            "container cannot be connected to multiple networks with one of the networks in "
-            "private (none) mode"
-        )

@@ -15,7 +15,7 @@ from flotilla_core.errors import (
 from flotilla_core.ids import new_id
 from flotilla_engine.records import VolumeRecord, VolumeUsage
 from flotilla_gateway.catalogue.catalogue import Catalogue
-from flotilla_gateway.catalogue.containers import ANONYMOUS_LABEL
+from flotilla_gateway.catalogue.container_rows import ANONYMOUS_LABEL
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.events import EventSink, event
 from flotilla_gateway.domain.nodes import Nodes
