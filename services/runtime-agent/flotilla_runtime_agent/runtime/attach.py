@@ -184,10 +184,10 @@ class Broadcast:
             if not size:
                 is_over = True
                 break
-            if _BUFFER[end - 1] != stream:
+            came_from, _BUFFER[end - 1] = _BUFFER[end - 1], before
+            if came_from != stream:
                 self._offer(stream, start, end)
-                stream, start = _BUFFER[end - 1], end
-            _BUFFER[end - 1] = before
+                stream, start = came_from, end
             end += size - 1
         self._offer(stream, start, end)
         if is_over:
