@@ -14,13 +14,15 @@ from flotilla_engine.config import ContainerConfig, HealthConfig
 from flotilla_engine.durations import parse_duration
 
 _SHELL = ["/bin/sh", "-c"]
+_MAX_PORT = 65535
+_RETRY_DIGITS = 9
 _CHANGE_COMMANDS = frozenset(
     {
         "cmd", "entrypoint", "env", "expose", "healthcheck", "label", "onbuild", "stopsignal",
         "user", "volume", "workdir",
     }
 )  # fmt: skip
-_PORT = re.compile(r"\d+(?:-\d+)?(?:/(?:tcp|udp|sctp))?")
+_PORT = re.compile(r"\d{1,5}(?:-\d{1,5})?(?:/(?:tcp|udp|sctp))?")
 _FLAG = re.compile(r"--([a-z][a-z-]*)(?:=(\S*))?(?:\s+|$)")
 
 
@@ -158,6 +160,8 @@ def _expose(config: ContainerConfig, rest: str) -> None:
             raise InvalidArgumentError(f"invalid containerPort: {word}")
         port, _, protocol = word.partition("/")
         first, _, last = port.partition("-")
+        if not int(first) <= int(last or first) <= _MAX_PORT:
+            raise InvalidArgumentError(f"invalid range format: {port}")
         for number in range(int(first), int(last or first) + 1):
             config.exposed_ports[f"{number}/{protocol or 'tcp'}"] = {}
 
@@ -212,13 +216,16 @@ def _health_check(config: ContainerConfig, rest: str) -> None:
             test = ["CMD-SHELL", argument.strip()] if listed is None else ["CMD", *listed]
         case _:
             raise InvalidArgumentError(f'Unknown type "{kind}" in HEALTHCHECK (try CMD)')
+    retries = flags.pop("retries", "") or "0"
+    if not retries.isdecimal() or len(retries) > _RETRY_DIGITS:
+        raise InvalidArgumentError(f'strconv.ParseInt: parsing "{retries}": invalid syntax')
     config.healthcheck = HealthConfig(
         test=test,
         interval=_duration(flags.pop("interval", "")),
         timeout=_duration(flags.pop("timeout", "")),
         start_period=_duration(flags.pop("start-period", "")),
         start_interval=_duration(flags.pop("start-interval", "")),
-        retries=int(flags.pop("retries", "") or 0),
+        retries=int(retries),
     )
     for unknown in flags:
         raise InvalidArgumentError(f"unknown flag: --{unknown}")
