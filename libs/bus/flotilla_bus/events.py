@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 STREAM = "FLOTILLA_EVENTS"
 SUBJECT = "flotilla.events"
+_OF_NODES = f"{SUBJECT}.node."
 
 _KEPT_S = 7 * 24 * 3600
 _KEPT_BYTES = 1024 * 1024 * 1024
@@ -41,10 +42,12 @@ class StoredEvent:
     Attributes:
         sequence: Grows with each event.
         event: The event.
+        node: The id of the node that said it; empty for a service's.
     """
 
     sequence: int
     event: EventMessage
+    node: str = ""
 
 
 async def create_stream(bus: Bus, *, replicas: int = 1, timeout_s: float = 30) -> None:
@@ -259,10 +262,11 @@ async def events_since(
     )
 
     async def iterate() -> AsyncIterator[StoredEvent]:
-        async for sequence, data in reader.messages(live=live):
+        async for sequence, subject, data in reader.messages(live=live):
             event = EventMessage.model_validate_json(data)
             if since_ns is None or event.time_nano >= since_ns:
-                yield StoredEvent(sequence, event)
+                node = subject.removeprefix(_OF_NODES) if subject.startswith(_OF_NODES) else ""
+                yield StoredEvent(sequence, event, node)
 
     iterator = iterate()
     try:

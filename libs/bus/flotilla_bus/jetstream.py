@@ -171,8 +171,8 @@ class Reader:
             await self._bus.connection.unlisten(self._listener)
             self._listener = None
 
-    async def messages(self, *, live: bool) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield sequence and body of each message; without ``live`` only those stored at first."""
+    async def messages(self, *, live: bool) -> AsyncIterator[tuple[int, str, bytes]]:
+        """Yield sequence, subject and body of messages; without ``live`` those stored at first."""
         while live or not self._is_at_end:
             try:
                 if not self._consumer:
@@ -191,7 +191,7 @@ class Reader:
     def _is_at_end(self) -> bool:
         return self._is_drained or self._last_read >= self._last_stored
 
-    async def _batch(self) -> AsyncIterator[tuple[int, bytes]]:
+    async def _batch(self) -> AsyncIterator[tuple[int, str, bytes]]:
         """Pull once and yield what comes, until JetStream says that this was all for now."""
         subject = f"{_API}.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         request = {"batch": _BATCH, "expires": _WAITS_S * _SECOND_NS}
@@ -212,7 +212,7 @@ class Reader:
                 raise UnavailableError("some were lost on the way")
             self._last_read = stream_sequence
             self._is_drained = pending == 0
-            yield stream_sequence, message.data
+            yield stream_sequence, message.subject, message.data
 
     @staticmethod
     def _on_status(message: Msg) -> None:

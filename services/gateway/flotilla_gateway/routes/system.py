@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -15,8 +16,9 @@ from starlette.responses import Response
 from flotilla_bus.contracts import registry
 from flotilla_bus.events import StoredEvent, events_since
 from flotilla_core.clock import now
-from flotilla_core.errors import InvalidArgumentError
+from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_engine.event_filters import includes
+from flotilla_engine.events import EventMessage
 from flotilla_engine.filters import Filters
 from flotilla_engine.model import EngineModel
 from flotilla_engine.render import event_fields
@@ -25,6 +27,7 @@ from flotilla_engine.versions import MAXIMUM, MINIMUM, version_text
 from flotilla_gateway.answers import JSON, json_response
 from flotilla_gateway.bodies import required_json
 from flotilla_gateway.deps import BusDep, FleetDep, ViewDep
+from flotilla_gateway.domain.fleet import Fleet
 from flotilla_gateway.domain.views import View
 from flotilla_gateway.query import Query
 from flotilla_gateway.streams import GeneratedBody
@@ -87,7 +90,7 @@ async def info(fleet: FleetDep, bus: BusDep, view: ViewDep) -> Response:
 
 
 @router.get("/events", operation_id="SystemEvents")
-async def events(request: Request, bus: BusDep, view: ViewDep) -> Response:
+async def events(request: Request, bus: BusDep, fleet: FleetDep, view: ViewDep) -> Response:
     """Send events: those since a moment, those that come, or both."""
     query = Query(request)
     since_ns, until_ns = _moment(query, "since"), _moment(query, "until")
@@ -101,7 +104,8 @@ async def events(request: Request, bus: BusDep, view: ViewDep) -> Response:
     if since_ns is None and not live:
         since_ns = 0
     source = await resources.enter_async_context(events_since(bus, since_ns, live=live))
-    lines = _lines(source, filters, view, until_ns, live=live)
+    told = _of_nodes(source, fleet, view)
+    lines = _lines(told, filters, until_ns, live=live)
     return GeneratedBody(lines, JSON, resources=resources)
 
 
@@ -115,10 +119,27 @@ def _moment(query: Query, name: str) -> int | None:
         raise InvalidArgumentError(str(error)) from None
 
 
+async def _of_nodes(
+    source: AsyncIterator[StoredEvent], fleet: Fleet, view: View
+) -> AsyncIterator[EventMessage]:
+    """Give the view's events, with where they happened as classic Swarm told it."""
+    async for stored in source:
+        if stored.node:
+            node = None
+            with contextlib.suppress(FlotillaError):  # the name is told if the catalogue is there
+                node = (await fleet.nodes.known()).get(stored.node)
+            attributes = stored.event.actor.attributes
+            attributes["node.id"] = stored.node
+            if node is not None:
+                attributes["node.name"] = node.name
+                attributes["node.addr"] = attributes["node.ip"] = node.info.node.address
+        if view.node_id is None or view.node_id == stored.node:
+            yield stored.event
+
+
 async def _lines(
-    source: AsyncIterator[StoredEvent],
+    source: AsyncIterator[EventMessage],
     filters: Filters,
-    view: View,
     until_ns: int | None,
     *,
     live: bool,
@@ -131,15 +152,14 @@ async def _lines(
             left_s = max(_LATE_S, (until_ns - unix_ns(now())) / _NS)
         try:
             async with asyncio.timeout(left_s):
-                event = (await anext(iterator)).event
+                event = await anext(iterator)
         except (TimeoutError, StopAsyncIteration):
             return
         if until_ns is not None and event.time_nano > until_ns:
             if event.time_nano > until_ns + _LATE_S * _NS:
                 return
             continue
-        node_id = event.actor.attributes.get("node.id", "")
-        if includes(filters, event) and (view.node_id is None or view.node_id == node_id):
+        if includes(filters, event):
             yield orjson.dumps(event_fields(event), option=orjson.OPT_APPEND_NEWLINE)
 
 
