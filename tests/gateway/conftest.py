@@ -68,6 +68,7 @@ class FakeNode:
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeRecord] = {}
         self.silent = False
+        self.subnets: list[str] = []
         self.created: list[agent.CreateRequest] = []
         self.started: list[agent.StartRequest] = []
 
@@ -90,7 +91,7 @@ class FakeNode:
             ContainerChange(id=one.id, revision=one.revision, record=one)
             for one in self.containers.values()
         ]
-        info = NodeInfo(node=self.record)
+        info = NodeInfo(node=self.record, subnets=self.subnets)
         return await self.bus.call(gateway.JOIN, gateway.JoinRequest(info=info, containers=changes))
 
     async def live(self) -> None:

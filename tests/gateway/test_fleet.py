@@ -275,3 +275,13 @@ async def test_a_node_that_is_gone_for_good_is_forgotten_with_its_containers(hos
     assert (await node.join()).stray == []
     listed = {one["Id"]: one["Names"] for one in await hosts.get("/containers/json")}
     assert listed == {container: [f"/c1-{container[:12]}"], again: ["/c1"]}
+
+
+async def test_new_networks_keep_off_the_hosts_own_routes(hosts: Any) -> None:
+    hosts.nodes["b"].subnets = ["172.18.0.0/15", "10.0.0.0/24"]
+    await hosts.nodes["b"].join()
+    await hosts.post("/networks/create", {"Name": "net"})
+    network = await hosts.get("/networks/net")
+    assert network["IPAM"]["Config"] == [{"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}]
+    asked = {"Config": [{"Subnet": "10.0.0.0/24"}]}
+    await hosts.post("/networks/create", {"Name": "asked", "IPAM": asked})

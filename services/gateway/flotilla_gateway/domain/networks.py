@@ -78,8 +78,10 @@ class Networks:
         others = await self._catalogue.networks.all()
         check_bridge_name(asked, identifier, [network.record for network in others])
 
+        routed = await self._routed()
+
         def plan(taken: Sequence[ipam.Subnet]) -> tuple[NetworkRecord, Ipam]:
-            shown, pools = self._planned(asked, taken)
+            shown, pools = self._planned(asked, taken, routed)
             made = asked.model_copy(update={"id": identifier, "created": now(), "ipam": shown})
             return made, pools
 
@@ -306,7 +308,20 @@ class Networks:
             }
         )
 
-    def _planned(self, asked: NetworkRecord, taken: Sequence[ipam.Subnet]) -> tuple[Ipam, Ipam]:
+    async def _routed(self) -> list[ipam.Subnet]:
+        """Return the subnets that hosts have routes to: none of them is given by default."""
+        return [
+            ipaddress.ip_network(subnet)
+            for node in await self._catalogue.nodes.all()
+            for subnet in node.info.subnets
+        ]
+
+    def _planned(
+        self,
+        asked: NetworkRecord,
+        taken: Sequence[ipam.Subnet],
+        routed: Sequence[ipam.Subnet],
+    ) -> tuple[Ipam, Ipam]:
         """Return the pools as shown and as leased from."""
         if asked.config_only or asked.driver == "host":
             return asked.ipam, Ipam()
@@ -323,7 +338,7 @@ class Networks:
             pools.append(_with_gateway(config))
         wanted = [4] * asked.enable_ipv4 + [6] * asked.enable_ipv6
         for version in [version for version in wanted if version not in versions]:
-            subnet = ipam.default_subnet(self._pools, taken, version)
+            subnet = ipam.default_subnet(self._pools, [*taken, *routed], version)
             config = _with_gateway(IpamConfig(subnet=str(subnet)))
             shown.append(config)
             pools.append(config)
