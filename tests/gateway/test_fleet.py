@@ -285,3 +285,6 @@ async def test_new_networks_keep_off_the_hosts_own_routes(hosts: Any) -> None:
     assert network["IPAM"]["Config"] == [{"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}]
     asked = {"Config": [{"Subnet": "10.0.0.0/24"}]}
     await hosts.post("/networks/create", {"Name": "asked", "IPAM": asked})
+    secret = {"Name": "secret", "Driver": "overlay", "Options": {"encrypted": ""}}
+    refusal = await hosts.post("/networks/create", secret, status=501)
+    assert refusal == {"message": "networks encrypted between nodes are not offered"}

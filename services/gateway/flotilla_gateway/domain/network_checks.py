@@ -4,7 +4,12 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from flotilla_core.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
+from flotilla_core.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    NotImplementedYetError,
+    PermissionDeniedError,
+)
 from flotilla_engine.records import NetworkRecord
 from flotilla_gateway.domain import ipam
 from flotilla_gateway.domain.locator import Located
@@ -27,6 +32,8 @@ def check_request(asked: NetworkRecord) -> None:
         raise PermissionDeniedError("cannot create a swarm scoped network when swarm is not active")
     if asked.ipam.driver not in ("default", "null", ""):
         raise NotFoundError(f'plugin "{asked.ipam.driver}" not found')
+    if asked.options.get("encrypted", "false") not in ("false", "0"):
+        raise NotImplementedYetError("networks encrypted between nodes are not offered")
     ipam.validate(asked.ipam, enable_ipv6=asked.enable_ipv6)
     mtu = asked.options.get(_MTU, "")
     if mtu and not re.fullmatch(r"[+-]?\d+", mtu):
