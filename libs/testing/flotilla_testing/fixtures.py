@@ -20,18 +20,15 @@ from flotilla_testing.registries import Registry, running_registry
 from flotilla_testing.stacks import Stack, running_stack
 
 Docker = Callable[..., Result]
-_ALONE = ("core", "engine", "oci")  # tests without real servers and processes: one chance only
 _KEPT_NETWORKS = ("bridge", "host", "none")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run tests with real processes up to three times, and soak tests only when asked for."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a failing test up to three times, and soak tests only when asked for."""
     skip = pytest.mark.skip(reason="a long campaign: FLOTILLA_SOAK=1 runs it")
     reruns = int(os.environ.get("FLOTILLA_TEST_RERUNS", "2"))
     for item in items:
-        parts = item.path.relative_to(config.rootpath).parts
-        if len(parts) > 1 and parts[1] not in _ALONE:
-            item.add_marker(pytest.mark.flaky(reruns=reruns))
+        item.add_marker(pytest.mark.flaky(reruns=reruns))
         if item.get_closest_marker("soak") and not os.environ.get("FLOTILLA_SOAK"):
             item.add_marker(skip)
 

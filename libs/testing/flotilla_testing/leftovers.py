@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from flotilla_testing.stacks import PREFIX
 
+_SETTLES_WITHIN_S = 30.0
 _NAME = re.compile(rf"({PREFIX}-(\d+)-\d+)")
 
 
@@ -22,6 +24,10 @@ def main(arguments: list[str]) -> int:
             _write(f"removing what is left of {stack}")
             _remove(stack)
     left = sorted(set(found()))
+    deadline = time.monotonic() + _SETTLES_WITHIN_S
+    while left and time.monotonic() < deadline:
+        time.sleep(0.5)
+        left = sorted(set(found()))
     for line in left:
         _write(f"left behind: {line}")
     return 1 if left else 0
