@@ -12,7 +12,7 @@ from flotilla_gateway.domain.nodes import Nodes
 
 _log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 600  # a large layer has many files to delete
 
 
 async def release_layers(bus: Bus, nodes: Nodes) -> None:
