@@ -229,6 +229,13 @@ class Containers:
         async with self._database.transaction() as connection:
             await connection.execute(delete(TombstoneRow).where(TombstoneRow.removed_at < before))
 
+    async def revisions(self, node_id: str) -> dict[str, int]:
+        """Return the revision of each container of a node; 0 while it is being made."""
+        query = select(ContainerRow.id, ContainerRow.revision)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(query.where(ContainerRow.node_id == node_id))).all()
+        return {row.id: row.revision for row in rows}
+
     async def settled(self, node_id: str, before: float) -> set[str]:
         """Return the ids of a node's containers that were made before a time (epoch seconds)."""
         query = select(ContainerRow.id).where(

@@ -25,6 +25,12 @@ class Learning:
         """Forget a container that its node has removed."""
         self._told(await self._catalogue.containers.remove(container_id))
 
+    async def compared(self, node_id: str, inventory: Sequence[ContainerChange]) -> list[str]:
+        """Take over all that a node has; returns the ids of those that must go from it."""
+        known = await self._catalogue.containers.revisions(node_id)
+        news = [change for change in inventory if known.get(change.id) != change.revision]
+        return await self.changed(node_id, news, by_cache=False)
+
     async def changed(
         self, node_id: str, changes: Sequence[ContainerChange], *, by_cache: bool = True
     ) -> list[str]:

@@ -62,18 +62,16 @@ class NodeSync:
         if self._require_token and speaker not in await self._nodes.known():
             await self._catalogue.nodes.check_token(request.token)
         await self._nodes.joined(request.info, request.session)
-        stray = await self._learning.changed(speaker, request.containers, by_cache=False)
+        stray = await self._learning.compared(speaker, request.containers)
         await self._drop_unknown(speaker, {change.id for change in request.containers})
-        gone_volumes = await self._compare_volumes(request)
+        await self._note_volumes(request)
         log.info(
             "node %s joined with %d containers, %d of them stray",
             node.name,
             len(request.containers),
             len(stray),
         )
-        return gateway.JoinAnswer(
-            stray=stray, networks=await self._networks_of(speaker), volumes=gone_volumes
-        )
+        return gateway.JoinAnswer(stray=stray, networks=await self._networks_of(speaker))
 
     async def _drop_unknown(self, node_id: str, present: set[str]) -> None:
         """Forget containers that their node does not have; it is the truth.
@@ -84,12 +82,14 @@ class NodeSync:
         for container_id in settled - present:
             await self._learning.removed(node_id, container_id)
 
-    async def _compare_volumes(self, request: gateway.JoinRequest) -> list[str]:
+    async def _note_volumes(self, request: gateway.JoinRequest) -> None:
+        """Note the volumes that only the node knew, and where the others are on it."""
+        node_id = request.info.node.id
+        known = {one.name: one for one in await self._catalogue.volumes.all()}
         for volume in request.volumes:
-            await self._catalogue.volumes.note(
-                volume.model_copy(update={"node_id": request.info.node.id})
-            )
-        return []
+            one = known.get(volume.name)
+            if one is None or one.mountpoint != volume.mountpoint:
+                await self._catalogue.volumes.note(volume.model_copy(update={"node_id": node_id}))
 
     async def _networks_of(self, node_id: str) -> list[NetworkState]:
         states = []
