@@ -18,7 +18,7 @@ from flotilla_oci.diff import write_layer
 from flotilla_runtime_agent.snapshots import layers as layers_module
 from flotilla_runtime_agent.snapshots.copying import CopySnapshots
 from flotilla_runtime_agent.snapshots.layers import ImageStoreAddress
-from flotilla_runtime_agent.snapshots.mounting import is_mounted, unmount
+from flotilla_runtime_agent.snapshots.mounting import is_mounted, overlay, unmount
 from flotilla_runtime_agent.snapshots.opening import opened
 from flotilla_runtime_agent.snapshots.overlay import OverlaySnapshots
 from flotilla_testing.archives import Member, archive, folder, symlink
@@ -203,6 +203,16 @@ async def test_repair_removes_what_no_container_has(
     assert not is_mounted(root)
     assert not root.exists()
     await snapshots.get("kept")
+
+
+async def test_what_a_crash_left_mounted_is_taken_away(tmp_path: Path) -> None:
+    store = ImageStoreAddress("http://127.0.0.1:1")
+    left = tmp_path / "root" / "tmp" / "half"
+    for name in ("diff", "work", "merged"):
+        (left / name).mkdir(parents=True)
+    overlay([str(left)], str(left / "merged"), str(left / "diff"), str(left / "work"))
+    async with opened(tmp_path / "root", store):
+        assert not left.exists()
 
 
 async def test_an_image_of_a_hundred_layers_mounts(tmp_path: Path, blobs: BlobServer) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from flotilla_core.errors import InternalError, Kind, error_of
 from flotilla_engine.records import ImageRecord, Layer
 from flotilla_runtime_agent.snapshots.fetch import Order
+from flotilla_runtime_agent.snapshots.mounting import unmount
 
 _FETCH_MODULE = "flotilla_runtime_agent.snapshots.fetch"
 PIN_S = 60.0
@@ -60,6 +61,8 @@ class LayerFolders:
 
     def open(self) -> None:
         """Make the folders and drop what was left half-made."""
+        for mounted in self._temporary.glob("*/merged"):
+            unmount(mounted)
         shutil.rmtree(self._temporary, ignore_errors=True)
         for folder in (self._layers, self._links, self._temporary):
             folder.mkdir(parents=True, exist_ok=True)
