@@ -15,7 +15,6 @@ from flotilla_bus import Bus
 from flotilla_bus.contracts.registry import Credentials
 from flotilla_core.errors import (
     FlotillaError,
-    InternalError,
     InvalidArgumentError,
     NotImplementedYetError,
 )
@@ -171,7 +170,7 @@ def _dockerfile(folder: Path, name: str) -> Dockerfile:
     try:
         path = context.inside(folder, name)
     except InvalidArgumentError:
-        raise InternalError(f"Cannot locate specified Dockerfile: {name}") from None
+        raise InvalidArgumentError(f"Cannot locate specified Dockerfile: {name}") from None
     data = path.read_bytes()
     if len(data) > _MAX_DOCKERFILE:
         raise InvalidArgumentError("the Dockerfile is too large")

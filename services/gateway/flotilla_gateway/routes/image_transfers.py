@@ -68,7 +68,7 @@ async def create(request: Request, bus: BusDep) -> Response:
     async with stream:
         told = b"".join([chunk async for chunk in _chunks(stream)])
     if failure := _failure(told):
-        raise InternalError(failure)
+        raise InvalidArgumentError(failure)
     return Response(told, media_type=JSON)
 
 
