@@ -36,14 +36,25 @@ from flotilla_testing.nats import nats_server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/catalogue.db"
-    else:
-        url = request.getfixturevalue("postgres_url")
-    async with opened(url) as database:
+        return f"sqlite:///{tmp_path}/catalogue.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as database:
         await migrated(database, MIGRATIONS)
         yield database
+
+
+@pytest.fixture
+async def other_gateway(database: Database, database_url: str) -> AsyncIterator[Catalogue]:
+    """The catalogue as another gateway has it, by connections of its own."""
+    async with opened(database_url) as other:
+        await migrated(other, MIGRATIONS)
+        yield Catalogue(other)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from flotilla_core.errors import (
     UnauthenticatedError,
 )
 from flotilla_core.ids import new_id
-from flotilla_database import Database
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.mounts import MountPoint
@@ -100,8 +99,10 @@ async def test_a_name_is_taken_once(catalogue: Catalogue) -> None:
         await catalogue.containers.rename(other.id, "web")
 
 
-async def test_only_one_of_many_at_once_gets_the_name(database: Database) -> None:
-    gateways = [Catalogue(database), Catalogue(database)]
+async def test_only_one_of_many_at_once_gets_the_name(
+    catalogue: Catalogue, other_gateway: Catalogue
+) -> None:
+    gateways = [catalogue, other_gateway]
     outcomes = await asyncio.gather(
         *(gateways[turn % 2].containers.reserve(new("one")) for turn in range(20)),
         return_exceptions=True,
@@ -191,9 +192,10 @@ async def test_a_volume_is_bound_to_one_home(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize("gateways", [1, 2])
-async def test_no_address_is_leased_twice(database: Database, gateways: int) -> None:
-    catalogues = [Catalogue(database) for _ in range(gateways)]
-    catalogue = catalogues[0]
+async def test_no_address_is_leased_twice(
+    catalogue: Catalogue, other_gateway: Catalogue, gateways: int
+) -> None:
+    catalogues = [catalogue, other_gateway]
     await joined(catalogue, "a")
     web = await network(catalogue, "web", "10.5.0.0/24")
     containers = [
