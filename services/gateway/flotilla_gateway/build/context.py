@@ -3,6 +3,7 @@
 import asyncio
 import fnmatch
 import hashlib
+import json
 import os
 import posixpath
 import shutil
@@ -58,7 +59,8 @@ async def unpacked(chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
             process.stdin.close()
             output = await process.stdout.read()
             if await process.wait():
-                raise InvalidArgumentError(f"Error processing tar file: {output.decode()}")
+                text = str(json.loads(output)["error"]) if output else "it cannot be unpacked"
+                raise InvalidArgumentError(f"Error processing tar file: {text}")
         finally:
             if process.returncode is None:
                 process.kill()
