@@ -76,6 +76,7 @@ async def test_input_waits_for_the_process() -> None:
     await broadcast.send_eof()
     assert monitor.ours.recv(100) == b""
     broadcast.end()
+    monitor.ours.close()
 
 
 def test_neighbours_of_a_stream_share_a_frame() -> None:
