@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from flotilla_runtime_agent.containers.store import Store
 from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox, Snapshot
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
 from flotilla_runtime_agent.runtime.inotify import Inotify
+from flotilla_runtime_agent.spec import cgroups
 from flotilla_runtime_agent.volumes.local import LocalVolumes
 
 _APPLETS = (
@@ -247,6 +249,9 @@ async def nodes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[NodeM
         for container in node.containers:
             await container.remove(force=True, volumes=True)
         await maker.drop()
+        for folder in cgroups.folders(node.host.cgroup_parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 @pytest.fixture
