@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from flotilla_engine.host_config import HostConfig, RestartPolicy
+from flotilla_runtime_agent.runtime.processes import gone
 
 if TYPE_CHECKING:
     from tests.runtime_agent.conftest import NodeMaker
@@ -53,6 +54,8 @@ async def test_restart_policy_holds_when_the_exit_was_not_seen(nodes: NodeMaker)
     assert process is not None
     await nodes.drop()
     process.kill(9)
+    async with asyncio.timeout(30):
+        await gone(process)
     second = await nodes.start()
     found = second.containers.get(container.id)
     async with asyncio.timeout(30):
@@ -81,3 +84,20 @@ async def test_monitor_killed_means_container_killed(nodes: NodeMaker) -> None:
     async with asyncio.timeout(30):
         assert (await ended).code == 137
     assert not run.process.ref().is_alive()
+
+
+async def test_exit_code_survives_an_agent_that_dies_while_clearing_away(nodes: NodeMaker) -> None:
+    first = await nodes.start()
+    container = await first.run("sleep", "1000")
+    run = container.stored.run
+    assert run is not None
+    await nodes.drop()
+    run.exit_code = 7
+    first.host.store.save(container.stored)
+    for process in (run.monitor.ref(), run.process.ref()):
+        process.kill()
+        async with asyncio.timeout(30):
+            await gone(process)
+    second = await nodes.start()
+    state = second.containers.get(container.id).record.state
+    assert (state.status, state.exit_code) == ("exited", 7)

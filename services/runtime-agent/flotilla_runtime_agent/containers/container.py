@@ -304,6 +304,9 @@ class Container:
         state = self.record.state
         finished = now()
         ran_s = (finished - state.started_at).total_seconds() if state.started_at else 0.0
+        if self.stored.run is not None:
+            self.stored.run.exit_code = code
+            self.host.store.save(self.stored)
         await self.execs.container_ended()
         self._close_run()
         await launch.clear(self.host, self.stored)

@@ -294,6 +294,7 @@ class Containers:
             monitor.kill()
         if stored.run is not None:
             stored.run.process.ref().kill()
+            code = stored.run.exit_code if code is None else code
         if container.record.state.running:
             await container.ended_unseen(_LOST_EXIT_CODE if code is None else code)
         else:

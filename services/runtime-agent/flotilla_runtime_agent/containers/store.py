@@ -39,6 +39,7 @@ class StoredRun(BaseModel):
 
     monitor: StoredProcess
     process: StoredProcess
+    exit_code: int | None = None  # noted before what holds it is cleared away
 
 
 class Stored(BaseModel):
