@@ -64,43 +64,39 @@ def compared(ours: tuple[Place, Place, str], by_hand: tuple[Place, Place, str]) 
 def bare(node: Node, other_node: Node, tmp_path: Path) -> Iterator[list[Place]]:
     """Four namespaces: two on a plain bridge of this host, one on a VXLAN at each host."""
     paths = [tmp_path / name for name in ("bare1", "bare2", "bare3", "bare4")]
-    for path in paths:
-        namespaces.create(path)
-    places = [type(node.host)(path) for path in paths]
-    ip, there = node.host.command, other_node.host.command
-    ip("ip", "link", "add", "plain", "type", "bridge")
-    ip("ip", "link", "set", "plain", "up")
-    for number, path in enumerate(paths[:2], 1):
-        _plug(node.host, path, f"p{number}", "plain", f"10.77.0.{number}/24", 1500)
-    for number, (command, place, local, remote) in enumerate(
-        (
-            (ip, node.host, "10.99.0.1", "10.99.0.2"),
-            (there, other_node.host, "10.99.0.2", "10.99.0.1"),
-        ),
-        1,
-    ):
-        vxlan = ("type", "vxlan", "id", "77", "dstport", "4790", "local", local, "remote", remote)
-        command("ip", "link", "add", "tunnel", "mtu", "1450", *vxlan)
-        command("ip", "link", "add", "across", "type", "bridge")
-        command("ip", "link", "set", "tunnel", "master", "across", "up")
-        command("ip", "link", "set", "across", "up")
-        _plug(place, paths[1 + number], f"x{number}", "across", f"10.78.0.{number}/24", 1450)
-    yield places
-    for path in paths:
-        namespaces.remove(path)
+    try:
+        for path in paths:
+            namespaces.create(path)
+        _bridge_by_hand(node.host, paths[:2])
+        _vxlan_by_hand(node.host, paths[2], "10.99.0.1", "10.99.0.2", "10.78.0.1/24")
+        _vxlan_by_hand(other_node.host, paths[3], "10.99.0.2", "10.99.0.1", "10.78.0.2/24")
+        yield [type(node.host)(path) for path in paths]
+    finally:
+        for path in paths:
+            namespaces.remove(path)
+
+
+def _bridge_by_hand(host: Place, paths: list[Path]) -> None:
+    host.command("ip", "link", "add", "plain", "type", "bridge")
+    host.command("ip", "link", "set", "plain", "up")
+    for number, path in enumerate(paths, 1):
+        _plug(host, path, f"p{number}", "plain", f"10.77.0.{number}/24", 1500)
+
+
+def _vxlan_by_hand(host: Place, path: Path, local: str, remote: str, address: str) -> None:
+    vxlan = ("type", "vxlan", "id", "77", "dstport", "4790", "local", local, "remote", remote)
+    host.command("ip", "link", "add", "tunnel", "mtu", "1450", *vxlan)
+    host.command("ip", "link", "add", "across", "type", "bridge")
+    host.command("ip", "link", "set", "tunnel", "master", "across", "up")
+    host.command("ip", "link", "set", "across", "up")
+    _plug(host, path, "x1", "across", address, 1450)
 
 
 def _plug(host: Place, path: Path, name: str, bridge: str, address: str, mtu: int) -> None:
-    net = f"--net={path}"
     host.command("ip", "link", "add", name, "mtu", str(mtu), "type", "veth", "peer", f"{name}in")
     host.command("ip", "link", "set", name, "master", bridge, "up")
-    namespace = host.run(lambda: subprocess.Popen(["nsenter", net, "sleep", "30"]))
-    try:
-        host.command("ip", "link", "set", f"{name}in", "netns", str(namespace.pid))
-    finally:
-        namespace.kill()
-        namespace.wait()
-    inner = ("nsenter", net, "ip")
+    host.command("ip", "link", "set", f"{name}in", "netns", str(path))
+    inner = ("nsenter", f"--net={path}", "ip")
     host.command(*inner, "link", "set", f"{name}in", "name", "eth0", "mtu", str(mtu))
     host.command(*inner, "addr", "add", address, "dev", "eth0")
     host.command(*inner, "link", "set", "eth0", "up")
@@ -132,11 +128,13 @@ async def test_attaching_stays_cheap_with_a_thousand_published_ports(node: Node)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        before = [await _seconds_to_run(node, f"before{number}") for number in range(30)]
+        few = [await _seconds_to_run(node, f"before{number}") for number in range(30)]
         many = {f"{port}/tcp": [PortBinding(host_port=str(port))] for port in range(20000, 21000)}
-        await node.run("many", ports=dict(many))
+        _, _, many_id = await node.run("many", ports=dict(many))
         after = [await _seconds_to_run(node, f"after{number}") for number in range(30)]
-        first, second = statistics.median(before), statistics.median(after)
+        await node.networks.detach(many_id)
+        few += [await _seconds_to_run(node, f"again{number}") for number in range(30)]
+        first, second = statistics.median(few), statistics.median(after)
         print(f"\nattach {first * 1e3:.1f} ms, with 1,000 ports {second * 1e3:.1f} ms")  # noqa: T201  # what the run is for
         assert first < 0.010
         # The bar is a tenth of a container's whole start, about 200 ms.
