@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flotilla_cli import processes, simulation
-from flotilla_cli.commands import succeeds
+from flotilla_cli.commands import run_json, succeeds
 from flotilla_cli.stack import Host, Stack
 
 _AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}")
@@ -87,9 +87,11 @@ def clean(stack: Stack, host: Host) -> None:
 
 def _clean_own_network() -> None:
     """Remove what an agent makes in the machine's own network: bridges, VXLANs, nft table."""
-    for path in Path("/sys/class/net").iterdir():
-        if _AGENT_LINK.fullmatch(path.name):
-            succeeds("ip", "link", "del", path.name)
+    # Not /sys/class/net: it shows the network of whoever mounted it.
+    for link in run_json("ip", "-j", "link"):
+        name = str(link["ifname"])
+        if _AGENT_LINK.fullmatch(name):
+            succeeds("ip", "link", "del", name)
     succeeds("nft", "delete", "table", "inet", "flotilla")
 
 
