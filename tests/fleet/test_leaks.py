@@ -16,7 +16,7 @@ IN_A_ROW = 20
 AT_ONCE = 10
 SOAK_IN_A_ROW = 500
 SOAK_AT_ONCE = 50
-SPARE_FILES = 12
+SPARE_FILES = 30  # a pool fills under load: eight connections to SQLite, three files each
 SPARE_MIB = 24
 
 
