@@ -25,6 +25,7 @@ from flotilla_engine.records import (
 )
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.containers import Containers
+from flotilla_runtime_agent.containers.creation import Wanted
 from flotilla_runtime_agent.containers.host import Host, Paths
 from flotilla_runtime_agent.containers.store import Store
 from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox, Snapshot
@@ -164,17 +165,19 @@ class SmallNode:
         host_config = host or HostConfig()
         host_config.network_mode = "host"
         return await self.containers.create(
-            container_id=container_id,
-            name=f"test-{container_id[:8]}",
-            image=IMAGE,
-            image_reference="busybox",
-            config=ContainerConfig.model_validate(
-                {"hostname": container_id[:12], "cmd": list(command), **config}
-            ),
-            host_config=host_config,
-            endpoints=[],
-            volumes=[],
-            image_mounts={},
+            Wanted(
+                id=container_id,
+                name=f"test-{container_id[:8]}",
+                image=IMAGE,
+                image_reference="busybox",
+                config=ContainerConfig.model_validate(
+                    {"hostname": container_id[:12], "cmd": list(command), **config}
+                ),
+                host_config=host_config,
+                endpoints=[],
+                volumes=[],
+                image_mounts={},
+            )
         )
 
     async def run(

@@ -1,4 +1,4 @@
-"""What a new agent makes of what a former one left (``containers/containers.py``)."""
+"""What a new agent makes of what a former one left (``containers/adoption.py``)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flotilla_core.errors import InvalidArgumentError
+from flotilla_engine.records import ContainerRecord
 from flotilla_runtime_agent.containers.outlet import Outlet
 from flotilla_runtime_agent.containers.store import Store
 from flotilla_runtime_agent.ports import Networks, Snapshots, Volumes
@@ -96,3 +97,8 @@ class Host:
         if chosen is None:
             raise InvalidArgumentError(f"unknown or invalid runtime name: {name}")
         return chosen
+
+    def cgroup(self, record: ContainerRecord) -> str:
+        """Return a container's cgroup path."""
+        parent = record.host_config.cgroup_parent or self.cgroup_parent
+        return f"{parent.rstrip('/') if parent.startswith('/') else '/' + parent}/{record.id}"

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from flotilla_core.errors import ConflictError, FlotillaError, InternalError
-from flotilla_runtime_agent.containers import launch
+from flotilla_runtime_agent.containers import clearing
 from flotilla_runtime_agent.containers.stopping import KILL_DEADLINE_S, send_signal
 from flotilla_runtime_agent.containers.waits import Exit
 
@@ -29,7 +29,7 @@ async def remove(container: Container, *, force: bool = False, volumes: bool = F
         if container.record.state.running and not force:
             raise _refusal(container)
         container.stored.is_removing = True
-        container.cancel_restart()
+        container.restarter.cancel()
         container.record.manually_stopped = True
         container.stored.ends_for_good = True
         container.save(report=False)
@@ -56,7 +56,7 @@ def _refusal(container: Container) -> ConflictError:
 async def _kill(container: Container) -> None:
     with suppress(FlotillaError):
         await send_signal(container, signal.SIGKILL, is_final=True)
-    if not await container.ends_within(KILL_DEADLINE_S):
+    if not await container.runs.wait(KILL_DEADLINE_S):
         raise InternalError(
             f"cannot remove container {container.id}: could not kill: tried to kill container, but "
             "did not receive an exit event"
@@ -65,7 +65,7 @@ async def _kill(container: Container) -> None:
 
 async def _take_away(container: Container, *, volumes: bool) -> list[str]:
     async with container.lock:
-        await launch.clear(container.host, container.stored)
+        await clearing.clear(container.host, container.stored)
         await container.host.snapshots.remove(container.id)
         gone_volumes = await _remove_volumes(container) if volumes else []
         container.host.store.remove(container.id)

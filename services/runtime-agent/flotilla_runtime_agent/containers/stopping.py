@@ -52,10 +52,10 @@ async def _stop(container: Container, number: int, timeout_s: int) -> None:
         return
     with suppress(FlotillaError):
         await send_signal(container, number, is_final=True)
-    if not await container.ends_within(timeout_s if timeout_s >= 0 else None):
+    if not await container.runs.wait(timeout_s if timeout_s >= 0 else None):
         with suppress(FlotillaError):
             await send_signal(container, signal.SIGKILL, is_final=True)
-        if not await container.ends_within(KILL_DEADLINE_S):
+        if not await container.runs.wait(KILL_DEADLINE_S):
             raise InternalError(
                 f"cannot stop container: {container.id}: tried to kill container, "
                 "but did not receive an exit event"
@@ -69,15 +69,14 @@ async def _stopped_between_runs(container: Container) -> bool:
         container.stored.ends_for_good = True
         if container.is_live:
             return False
-        container.cancel_restart()
+        container.restarter.cancel()
         state = container.record.state
         was_restarting = state.restarting
         state.running = state.restarting = False
         container.save()
         if was_restarting:
             container.waits.exited(Exit(state.exit_code))
-            if container.record.host_config.auto_remove and not container.keeps_once:
-                container.remove_automatically()
+            container.restarter.remove_if_wanted()
         return True
 
 
@@ -102,7 +101,7 @@ async def kill(container: Container, signal_name: str, reference: str) -> None:
         return
     await send_signal(container, number, is_final=is_final)
     if number == signal.SIGKILL:
-        await container.ends_within(KILL_DEADLINE_S)
+        await container.runs.wait(KILL_DEADLINE_S)
 
 
 async def _stopped_if_restarting(container: Container) -> bool:
@@ -130,12 +129,12 @@ async def send_signal(container: Container, number: int, *, is_final: bool) -> N
 
 async def restart(container: Container, *, signal_name: str | None, timeout_s: int | None) -> None:
     """Stop it if it runs, and start it. Raises: FlotillaError."""
-    container.keeps_once = True
+    container.restarter.keeps_once = True
     try:
         if container.record.state.running:
             await stop(container, signal_name=signal_name, timeout_s=timeout_s)
     finally:
-        container.keeps_once = False
+        container.restarter.keeps_once = False
     await container.start()
     container.event("restart")
 

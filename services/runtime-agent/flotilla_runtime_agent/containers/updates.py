@@ -8,7 +8,8 @@ from flotilla_core.errors import ConflictError, InternalError
 from flotilla_engine.records import EndpointRecord
 from flotilla_engine.updates import UpdateConfig
 from flotilla_runtime_agent.containers.container import Container
-from flotilla_runtime_agent.containers.launch import joining_of, write_network_files
+from flotilla_runtime_agent.containers.etc_files import write_network_files
+from flotilla_runtime_agent.containers.peers import joining_of
 from flotilla_runtime_agent.ports import Attachment, Sandbox
 from flotilla_runtime_agent.runtime import oci
 from flotilla_runtime_agent.runtime.conmon import RuntimeFailedError

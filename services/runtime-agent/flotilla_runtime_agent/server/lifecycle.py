@@ -6,6 +6,7 @@ from flotilla_bus import Empty, Service
 from flotilla_bus.contracts import agent
 from flotilla_core.errors import ConflictError
 from flotilla_runtime_agent.containers.containers import Containers
+from flotilla_runtime_agent.containers.creation import Wanted
 from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.states import not_running
 from flotilla_runtime_agent.containers.updates import connect, disconnect, rename, update
@@ -48,15 +49,17 @@ class Lifecycle:
         for state in request.networks:
             await self._host.networks.apply(state)
         container = await self._containers.create(
-            container_id=request.id,
-            name=request.name,
-            image=request.image,
-            image_reference=request.image_reference,
-            config=request.config,
-            host_config=request.host_config,
-            endpoints=request.endpoints,
-            volumes=request.volumes,
-            image_mounts=request.image_mounts,
+            Wanted(
+                id=request.id,
+                name=request.name,
+                image=request.image,
+                image_reference=request.image_reference,
+                config=request.config,
+                host_config=request.host_config,
+                endpoints=request.endpoints,
+                volumes=request.volumes,
+                image_mounts=request.image_mounts,
+            )
         )
         return agent.RecordAnswer(record=container.record)
 
