@@ -111,6 +111,16 @@ async def test_only_one_of_many_at_once_gets_the_name(
     assert all(isinstance(outcome, ConflictError | None) for outcome in outcomes)
 
 
+async def test_all_are_listed_however_few_are_kept_in_memory(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flotilla_gateway.catalogue.containers._MAX_CACHED_RECORDS", 2)
+    for name in ("a", "b", "c", "d", "e"):
+        await made(catalogue, name)
+    for _ in range(2):
+        assert sorted(entry.name for entry in await catalogue.containers.all()) == [*"abcde"]
+
+
 async def test_containers_are_found_by_id_name_and_prefix(catalogue: Catalogue) -> None:
     twin = "ab" + new_id()[2:]
     first = await made(catalogue, "first", id="abc1" + twin[4:])

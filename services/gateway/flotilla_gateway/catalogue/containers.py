@@ -213,16 +213,17 @@ class Containers:
             revisions = revisions.where(ContainerRow.node_id == node_id)
         async with self._database.reading() as connection:
             known = (await connection.execute(revisions)).all()
-            stale = [row.id for row in known if self._records.get(row.id, (-1,))[0] != row.revision]
+            entries: dict[str, Entry] = {}
+            for row in known:
+                revision, record = self._records.get(row.id, (-1, None))
+                if revision == row.revision:
+                    entries[row.id] = Entry(row.id, row.name, row.node_id, revision, record)
+            stale = [row.id for row in known if row.id not in entries]
             for start in range(0, len(stale), 500):
                 part = _ENTRIES.where(ContainerRow.id.in_(stale[start : start + 500]))
-                for row in (await connection.execute(part)).all():
-                    self._entry(row)
-        return [
-            Entry(row.id, row.name, row.node_id, *self._records[row.id])
-            for row in known
-            if row.id in self._records
-        ]
+                for read in (await connection.execute(part)).all():
+                    entries[read.id] = self._entry(read)
+        return [entries[row.id] for row in known if row.id in entries]
 
     async def sweep_buried(self, before: float) -> None:
         """Forget tombstones from before a time (epoch seconds)."""

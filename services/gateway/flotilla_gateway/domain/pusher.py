@@ -81,6 +81,7 @@ class NetworkPusher:
             silent = await self._nodes.silent()
         except FlotillaError as error:
             log.warning("nodes with old networks are not looked for: %s", error)
+            return
         except Exception:
             log.exception("looking for nodes with old networks failed")
             return
