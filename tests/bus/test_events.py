@@ -1,6 +1,7 @@
 """Tests of flotilla_bus.events, jetstream and spool on a real nats-server."""
 
 import asyncio
+import errno
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,37 @@ async def test_same_message_is_stored_once(caller: Bus, server: Bus, tmp_path: P
         async with event_publisher(server, tmp_path / folder) as publisher:
             await publisher.flush(30)
     assert await stored(caller) == ["e1"]
+
+
+async def test_event_too_large_for_a_message_does_not_hold_up_the_others(
+    caller: Bus, server: Bus, tmp_path: Path
+) -> None:
+    await create_stream(caller)
+    async with event_publisher(server, tmp_path / "spool") as publisher:
+        publisher.publish(event(1))
+        publisher.publish(EventMessage(type="container", action="x" * 9_000_000))
+        publisher.publish(event(2))
+        await publisher.flush(30)
+    assert await stored(caller) == ["e1", "e2"]
+
+
+async def test_event_that_the_disk_does_not_take_is_lost_alone(
+    caller: Bus, server: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create_stream(caller)
+    async with event_publisher(server, tmp_path / "spool") as publisher:
+        publisher.publish(event(1))
+        with monkeypatch.context() as full:
+            full.setattr("flotilla_bus.spool.SEGMENT_BYTES", 0)
+            full.setattr("os.open", _refuse)
+            publisher.publish(event(2))
+        publisher.publish(event(3))
+        await publisher.flush(30)
+    assert await stored(caller) == ["e1", "e3"]
+
+
+def _refuse(*_: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 async def test_events_wait_for_their_stream(caller: Bus, server: Bus, tmp_path: Path) -> None:

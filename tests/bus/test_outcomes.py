@@ -23,6 +23,23 @@ async def test_outcomes_are_bounded_by_number(monkeypatch: pytest.MonkeyPatch) -
     assert runs == ["a", "b", "c", "a"]
 
 
+async def test_outcomes_are_bounded_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes, "KEPT_BYTES", 10)
+    runs: list[str] = []
+    kept = Outcomes()
+
+    async def ask(request_id: str) -> None:
+        async def run() -> Outcome:
+            runs.append(request_id)
+            return Outcome(b"four")
+
+        await kept.once(request_id, run)
+
+    for request_id in "abbcca":
+        await ask(request_id)
+    assert runs == ["a", "b", "c", "a"]
+
+
 async def test_failed_run_is_run_again() -> None:
     kept = Outcomes()
 

@@ -1,5 +1,6 @@
 """Tests of flotilla_bus.spool."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -56,4 +57,21 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         one.add(b"%d-123456789" % number)
     assert lines(one) == [b"%d-123456789" % number for number in (7, 8, 9)]
     assert len(list(tmp_path.iterdir())) == 3
+    one.close()
+
+
+def test_full_disk_costs_the_new_line_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Spool(tmp_path)
+    one.add(b"first")
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda file, data: write(file, data[:3]))
+        with pytest.raises(OSError, match="No space left"):
+            one.add(b"second")
+    one.add(b"third")
+    assert lines(one) == [b"first", b"third"]
+    one.done(one.end)
+    assert one.is_empty
     one.close()

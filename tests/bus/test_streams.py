@@ -20,6 +20,7 @@ from flotilla_bus import (
     direct,
     streams,
 )
+from flotilla_bus.frames import Frame, FrameKind, direct_head
 from flotilla_bus.links import DirectLink, NatsLink
 from flotilla_core.errors import ConflictError, FlotillaError, NotFoundError, UnavailableError
 from flotilla_testing.nats import NatsServer
@@ -334,11 +335,14 @@ async def test_direct_listener_out_of_reach_falls_back_to_nats(
             assert await everything(stream) == b"x"
 
 
-async def test_direct_connection_without_a_token_is_closed(nats: NatsServer) -> None:
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", direct_head(Frame(FrameKind.DATA)) * 10]
+)
+async def test_direct_connection_without_a_token_is_closed(nats: NatsServer, first: bytes) -> None:
     async with connected(nats.url, name="opener", direct_listen=("127.0.0.1", 0)) as opener:
         assert opener.listener is not None
         reader, writer = await asyncio.open_connection(*opener.listener.address)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(first)
         async with asyncio.timeout(30):
             with contextlib.suppress(ConnectionError):
                 assert await reader.read() == b""

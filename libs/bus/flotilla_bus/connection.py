@@ -160,9 +160,13 @@ class Connection:
                 continue
             again = self._client is not None
             self._client = client
-            for listener in list(self._listeners):
-                await self._subscribe(client, listener)
-            await (self._on_reconnected() if again else self._on_connected())
+            try:
+                for listener in list(self._listeners):
+                    await self._subscribe(client, listener)
+                await (self._on_reconnected() if again else self._on_connected())
+            except nats.errors.Error as error:
+                log.warning("%s: lost the connection to NATS at once: %s", self._name, error)
+                await client.close()
             await self._lost.wait()
 
     async def _connect(self, client: Client) -> None:
@@ -218,7 +222,10 @@ class Connection:
         log.info("%s: connected to NATS again", self._name)
         await self._on_connected()
         for revive in list(self.revivals):
-            await revive()
+            try:
+                await revive()
+            except Exception:
+                log.exception("%s: not all is as before the connection was lost", self._name)
 
     async def _on_disconnected(self) -> None:
         if self.connected.is_set():

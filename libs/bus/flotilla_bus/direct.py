@@ -102,12 +102,14 @@ class Dialler:
                 _, link = await loop.create_connection(DirectLink, *address)
                 link.post(Frame(FrameKind.HELLO, payload=token.encode()))
                 await link.welcomed
-        except (OSError, TimeoutError) as error:
+        except BaseException as error:
+            if link is not None:
+                link.close()
+            if not isinstance(error, OSError):
+                raise
             log.info("no direct connection to %s:%d: %s", *address, error or "no answer in time")
             if isinstance(error, TimeoutError):
                 self._avoid_until[address] = loop.time() + _AVOID_S
-            if link is not None:
-                link.close()
             return None
         self._avoid_until.pop(address, None)
         return link

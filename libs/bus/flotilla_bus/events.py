@@ -126,9 +126,15 @@ class EventPublisher:
         self._stored = asyncio.Condition()
 
     def publish(self, event: EventMessage) -> None:
-        """Say an event: it is on disk when this returns, and on its way."""
+        """Say an event: it is on disk when this returns, and on its way.
+
+        Where the disk is full it is lost, as what it tells of must go on.
+        """
         body = event.model_dump_json(by_alias=True)
-        self._spool.add(f"{secrets.token_hex(12)} {body}".encode())
+        try:
+            self._spool.add(f"{secrets.token_hex(12)} {body}".encode())
+        except OSError as error:
+            log.error("event %s %s is lost: %s", event.type, event.action, error)
         self._said.set()
 
     @property
@@ -153,33 +159,40 @@ class EventPublisher:
         """Send what is in the spool, in order; a batch that failed is sent again whole."""
         while True:
             self._said.clear()
-            lines, position = self._spool.read(self._spool.begin, _BATCH)
-            if lines and not await self._send(lines):
+            try:
+                await self._send_batch()
+            except (nats.errors.Error, FlotillaError, OSError) as error:
+                log.info("events are kept on disk for now: %s", error or type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
                 continue
-            self._spool.done(position)
             async with self._stored:
                 self._stored.notify_all()
             if self._spool.is_empty:
                 await self._said.wait()
 
-    async def _send(self, lines: list[bytes]) -> bool:
-        """Send a batch and return whether all of it is in the stream."""
-        await self._bus.wait_connected()
+    async def _send_batch(self) -> None:
+        lines, position = self._spool.read(self._spool.begin, _BATCH)
+        if lines:
+            await self._bus.wait_connected()
+            await self._send(lines)
+        self._spool.done(position)
+
+    async def _send(self, lines: list[bytes]) -> None:
+        """Send a batch and return when all of it is in the stream."""
         acks = _Acks(self._bus, len(lines))
         try:
             for line in lines:
                 message_id, _, body = line.partition(b" ")
                 head = {"Nats-Msg-Id": message_id.decode()}
-                await self._bus.connection.publish(self._subject, body, acks.inbox, head)
+                try:
+                    await self._bus.connection.publish(self._subject, body, acks.inbox, head)
+                except nats.errors.MaxPayloadError:
+                    log.error("an event of %d bytes is lost: it is too large", len(body))
+                    acks.count()
             async with asyncio.timeout(_ACK_WITHIN_S):
                 await acks.all
-        except (nats.errors.Error, FlotillaError, TimeoutError) as error:
-            log.info("events are kept on disk for now: %s", error or type(error).__name__)
-            return False
         finally:
             acks.release()
-        return True
 
 
 class _Acks:
@@ -212,6 +225,10 @@ class _Acks:
         except FlotillaError as error:
             self.all.set_exception(error)
             return
+        self.count()
+
+    def count(self) -> None:
+        """Wait for one less."""
         self._missing -= 1
         if self._missing == 0:
             self.all.set_result(None)

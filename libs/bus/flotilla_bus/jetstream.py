@@ -84,7 +84,11 @@ async def opened_reader(bus: Bus, stream: str, *, since_ns: int | None) -> Reade
     """
     info = await ask(bus, f"STREAM.INFO.{stream}")
     reader = Reader(bus, stream, info, since_ns)
-    await reader.consume()
+    try:
+        await reader.consume()
+    except BaseException:
+        await reader.aclose()
+        raise
     return reader
 
 

@@ -166,6 +166,10 @@ class DirectLink(asyncio.BufferedProtocol):
         self._fail()
 
     def _take(self, frame: Frame) -> None:
+        is_known = self._on_hello is None or self.welcomed.done()
+        if not is_known and frame.kind is not FrameKind.HELLO:
+            self.close()  # whoever it is has yet to show a token
+            return
         match frame.kind:
             case FrameKind.HELLO if self._on_hello is not None:
                 self._on_hello(self, frame.payload)

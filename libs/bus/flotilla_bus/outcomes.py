@@ -11,6 +11,7 @@ from flotilla_core.errors import FlotillaError
 
 KEPT_S = 120.0
 KEPT_AT_MOST = 10_000
+KEPT_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Outcomes:
         """Know nothing yet."""
         self._running: dict[str, asyncio.Future[Outcome]] = {}
         self._kept: dict[str, tuple[float, Outcome]] = {}
+        self._kept_bytes = 0
 
     async def once(self, request_id: str, run: Callable[[], Awaitable[Outcome]]) -> Outcome:
         """Return the outcome of the request, running it if it was not seen before."""
@@ -46,6 +48,7 @@ class Outcomes:
             outcome = await run()
             future.set_result(outcome)
             self._kept[request_id] = (loop.time(), outcome)
+            self._kept_bytes += len(outcome.payload)
         finally:
             del self._running[request_id]
             future.cancel()
@@ -56,6 +59,9 @@ class Outcomes:
         """Drop from the oldest."""
         while self._kept:
             oldest = next(iter(self._kept))
-            if now - self._kept[oldest][0] < KEPT_S and len(self._kept) <= KEPT_AT_MOST:
+            since, outcome = self._kept[oldest]
+            is_room = len(self._kept) <= KEPT_AT_MOST and self._kept_bytes <= KEPT_BYTES
+            if is_room and now - since < KEPT_S:
                 return
+            self._kept_bytes -= len(outcome.payload)
             del self._kept[oldest]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from collections.abc import Iterator
@@ -59,10 +60,16 @@ class Spool:
         return self._done == self.end
 
     def add(self, line: bytes) -> None:
-        """Add a line at the end."""
+        """Add a line at the end.
+
+        Raises:
+            OSError: If the disk does not take it; the lines before it stay.
+        """
         if self._size >= SEGMENT_BYTES:
             self._next_segment()
-        os.write(self._file, line + b"\n")
+        if os.write(self._file, line + b"\n") <= len(line):
+            os.ftruncate(self._file, self._size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
         self._size += len(line) + 1
 
     def read(self, start: Position, limit: int) -> tuple[list[bytes], Position]:
@@ -107,12 +114,13 @@ class Spool:
                     yield line[:-1]
 
     def _next_segment(self) -> None:
+        number = self._segments[-1] + 1 if self._segments else 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        opened = os.open(self._path(number), flags, 0o600)
         if self._file >= 0:
             os.close(self._file)
-        number = self._segments[-1] + 1 if self._segments else 1
+        self._file = opened
         self._segments.append(number)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self._path(number), flags, 0o600)
         self._size = self._cut = 0
         while len(self._segments) > SEGMENTS_AT_MOST:
             log.warning("the spool in %s is full: its oldest lines are dropped", self._folder)
