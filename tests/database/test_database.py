@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Boolean, Integer, String, bindparam, column, func, select, table, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -80,6 +80,30 @@ async def test_changes_are_committed_or_undone_whole(database: Database) -> None
     with pytest.raises(IntegrityError):
         await database.change(twice)
     assert await _names(database) == ["a"]
+
+
+_THINGS = table("things", column("name", String), column("size", Integer))
+_THING = (
+    select(
+        _THINGS.c.name,
+        _THINGS.c.size.cast(Boolean).label("has_size"),
+        func.max(_THINGS.c.size),
+    )
+    .where(_THINGS.c.name == bindparam("wanted"), _THINGS.c.size < 5)
+    .group_by(_THINGS.c.name, _THINGS.c.size)
+)
+
+
+async def test_a_look_up_reads_what_was_committed_just_now(database: Database) -> None:
+    assert list(await database.look_up(_THING, {"wanted": "a"})) == []
+    await _put(database, "a", 3)
+    async with database.transaction() as connection:
+        await connection.execute(text("UPDATE things SET size = 4"))
+        (before,) = await database.look_up(_THING, {"wanted": "a"})
+    (row,) = await database.look_up(_THING, {"wanted": "a"})
+    assert (row.name, row[2]) == ("a", 4)
+    assert row.has_size is True
+    assert before[2] == 3
 
 
 async def test_two_replicas_may_start_at_once(url: str, migrations: Path) -> None:

@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sqlalchemy import Select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from flotilla_core.errors import InvalidArgumentError, UnavailableError
+from flotilla_database.lookups import LookUp, SqliteReader
 from flotilla_database.sqlite import ThreadConnection
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ class Database:
         self._engine = engine
         self._writer = asyncio.Lock()
         self.is_sqlite = engine.dialect.name == "sqlite"
+        self._reader = SqliteReader(engine.url.database or "") if self.is_sqlite else None
+        self._look_ups: dict[Select[*tuple[Any, ...]], LookUp] = {}
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -65,6 +69,32 @@ class Database:
         """
         async with self._connected() as connection:
             yield connection
+
+    async def look_up(
+        self,
+        statement: Select[*tuple[Any, ...]],
+        parameters: Mapping[str, object] | None = None,
+    ) -> Sequence[Any]:
+        """Return the rows of a short read, outside of transactions.
+
+        On SQLite this is several times cheaper than `reading`.
+
+        Args:
+            statement: A constant of its module: what it compiles to is kept.
+            parameters: Values of its `bindparam`s.
+
+        Raises:
+            UnavailableError: If the database cannot be reached.
+        """
+        if self._reader is not None:
+            look_up = self._look_ups.get(statement)
+            if look_up is None:
+                look_up = self._look_ups[statement] = LookUp(statement, self._engine.dialect)
+            found = self._reader.read(look_up.text, look_up.arguments(parameters or {}))
+            if found is not None:
+                return look_up.rows(found)
+        async with self.reading() as connection:
+            return (await connection.execute(statement, parameters)).all()
 
     async def change(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Run work in a transaction, again if another transaction was in its way.
@@ -111,6 +141,11 @@ class Database:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         return UnavailableError(f"database {_shown(self._engine.url)} cannot be reached: {reason}")
 
+    def forget(self) -> None:
+        """Let go of what `look_up` has opened."""
+        if self._reader is not None:
+            self._reader.close()
+
     async def ping(self) -> None:
         """Ask the database for a sign of life.
 
@@ -134,11 +169,12 @@ async def opened(url: str) -> AsyncIterator[Database]:
         UnavailableError: If the database cannot be reached.
     """
     engine = _engine(url)
+    database = Database(engine)
     try:
-        database = Database(engine)
         await database.ping()
         yield database
     finally:
+        database.forget()
         await engine.dispose()
 
 

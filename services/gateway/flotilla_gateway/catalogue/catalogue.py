@@ -6,7 +6,7 @@ from flotilla_database import Database
 from flotilla_gateway.catalogue.containers import Containers
 from flotilla_gateway.catalogue.networks import Networks
 from flotilla_gateway.catalogue.nodes import Nodes
-from flotilla_gateway.catalogue.volumes import Execs, Volumes
+from flotilla_gateway.catalogue.volumes import Volumes
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -20,4 +20,3 @@ class Catalogue:
         self.containers = Containers(database)
         self.networks = Networks(database)
         self.volumes = Volumes(database)
-        self.execs = Execs(database)

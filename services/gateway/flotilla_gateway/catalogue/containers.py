@@ -25,6 +25,7 @@ from flotilla_gateway.catalogue.tables import ContainerRow, TombstoneRow
 
 _HEX = frozenset("0123456789abcdef")
 _MAX_CACHED_RECORDS = 4096
+_READ_AT_ONCE = 500
 ABANDONED_S = 30.0
 
 _ENTRIES = select(
@@ -40,6 +41,12 @@ _BY_ID_OR_NAME = _ENTRIES.where(
 _BY_PREFIX = _ENTRIES.where(
     ContainerRow.id >= bindparam("first"), ContainerRow.id < bindparam("last")
 ).limit(2)
+_REVISIONS = (
+    select(ContainerRow.id, ContainerRow.name, ContainerRow.node_id, ContainerRow.revision)
+    .where(ContainerRow.record.is_not(None))
+    .order_by(ContainerRow.created_at.desc(), ContainerRow.id)
+)
+_REVISIONS_OF = _REVISIONS.where(ContainerRow.node_id == bindparam("node"))
 _STATE = (
     select(ContainerRow.revision, ContainerRow.running)
     .where(ContainerRow.id == bindparam("wanted"), ContainerRow.node_id == bindparam("node"))
@@ -185,45 +192,48 @@ class Containers:
             InvalidArgumentError: If the prefix fits several.
         """
         names = {"wanted": reference, "named": reference.removeprefix("/")}
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(_BY_ID_OR_NAME, names)).all()
-            if not rows and _is_prefix(reference):
-                between = {"first": reference, "last": reference + "g"}
-                rows = (await connection.execute(_BY_PREFIX, between)).all()
-                if len(rows) > 1:
-                    raise InvalidArgumentError(
-                        f"Multiple IDs found with provided prefix: {reference}"
-                    )
+        rows = await self._database.look_up(_BY_ID_OR_NAME, names)
+        if not rows and _is_prefix(reference):
+            rows = await self._beginning_with(reference)
+            if len(rows) > 1:
+                raise InvalidArgumentError(f"Multiple IDs found with provided prefix: {reference}")
         if not rows:
             raise NotFoundError(f"No such container: {reference}")
         return self._entry(next((row for row in rows if row.id == reference), rows[0]))
+
+    async def beginning_with(self, prefix: str) -> Entry | None:
+        """Return the container whose id begins so, if there is just one."""
+        rows = await self._beginning_with(prefix) if _is_prefix(prefix) else ()
+        return self._entry(rows[0]) if len(rows) == 1 else None
+
+    async def _beginning_with(self, prefix: str) -> Sequence[Row[str, str, str, int, str | None]]:
+        return await self._database.look_up(_BY_PREFIX, {"first": prefix, "last": prefix + "g"})
 
     async def all(self, node_id: str | None = None) -> list[Entry]:
         """Return the containers of the fleet or of one node, newest first.
 
         Those that are still being made are left out.
         """
-        newest_first = ContainerRow.created_at.desc(), ContainerRow.id
-        revisions = (
-            select(ContainerRow.id, ContainerRow.name, ContainerRow.node_id, ContainerRow.revision)
-            .where(ContainerRow.record.is_not(None))
-            .order_by(*newest_first)
-        )
-        if node_id is not None:
-            revisions = revisions.where(ContainerRow.node_id == node_id)
-        async with self._database.reading() as connection:
-            known = (await connection.execute(revisions)).all()
-            entries: dict[str, Entry] = {}
-            for row in known:
-                revision, record = self._records.get(row.id, (-1, None))
-                if revision == row.revision:
-                    entries[row.id] = Entry(row.id, row.name, row.node_id, revision, record)
-            stale = [row.id for row in known if row.id not in entries]
-            for start in range(0, len(stale), 500):
-                part = _ENTRIES.where(ContainerRow.id.in_(stale[start : start + 500]))
-                for read in (await connection.execute(part)).all():
-                    entries[read.id] = self._entry(read)
+        if node_id is None:
+            known = await self._database.look_up(_REVISIONS)
+        else:
+            known = await self._database.look_up(_REVISIONS_OF, {"node": node_id})
+        entries: dict[str, Entry] = {}
+        for row in known:
+            revision, record = self._records.get(row.id, (-1, None))
+            if revision == row.revision:
+                entries[row.id] = Entry(row.id, row.name, row.node_id, revision, record)
+        if stale := [row.id for row in known if row.id not in entries]:
+            await self._read(stale, entries)
         return [entries[row.id] for row in known if row.id in entries]
+
+    async def _read(self, container_ids: Sequence[str], entries: dict[str, Entry]) -> None:
+        """Read these containers' newest records."""
+        async with self._database.reading() as connection:
+            for start in range(0, len(container_ids), _READ_AT_ONCE):
+                part = ContainerRow.id.in_(container_ids[start : start + _READ_AT_ONCE])
+                for row in (await connection.execute(_ENTRIES.where(part))).all():
+                    entries[row.id] = self._entry(row)
 
     async def sweep_buried(self, before: float) -> None:
         """Forget tombstones from before a time (epoch seconds)."""

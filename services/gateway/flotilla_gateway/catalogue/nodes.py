@@ -3,7 +3,8 @@
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Integer, Row, Select, cast, delete, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -57,6 +58,7 @@ class Nodes:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._parsed: dict[str, tuple[Sequence[object], KnownNode]] = {}
 
     async def join(self, info: NodeInfo) -> KnownNode:
         """Take in a node, or its newest word on itself; its name is made unique.
@@ -96,8 +98,13 @@ class Nodes:
 
     async def all(self) -> list[KnownNode]:
         """Return all nodes by name."""
-        async with self._database.reading() as connection:
-            return [_known(row) for row in await connection.execute(_nodes())]
+        found = []
+        for row in await self._database.look_up(_ALL):
+            known = self._parsed.get(row.id)
+            if known is None or known[0] != row[:-1]:
+                known = self._parsed[row.id] = (row[:-1], _known(row))
+            found.append(replace(known[1], last_seen=row.last_seen))
+        return found
 
     async def find(self, reference: str) -> KnownNode:
         """Return the node of that id, name or unique id prefix.
@@ -148,8 +155,7 @@ class Nodes:
 
     async def loads(self) -> dict[str, Load]:
         """Return what the containers of each node take."""
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(_LOADS)).all()
+        rows = await self._database.look_up(_LOADS)
         return {
             node: Load(count, int(running or 0), int(memory or 0), int(cpus or 0))
             for node, count, running, memory, cpus in rows
@@ -227,6 +233,9 @@ def _nodes() -> Select[str, str, dict[str, str], str, bool, float]:
     return select(
         NodeRow.id, NodeRow.name, NodeRow.labels, NodeRow.info, NodeRow.drained, NodeRow.last_seen
     ).order_by(NodeRow.name)
+
+
+_ALL = _nodes()
 
 
 def _known(row: Row[str, str, dict[str, str], str, bool, float]) -> KnownNode:

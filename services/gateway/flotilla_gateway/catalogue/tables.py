@@ -166,18 +166,6 @@ class MountRow(Table):
     volume: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
 
 
-class ExecRow(Table):
-    """Which container an exec belongs to."""
-
-    __tablename__ = "execs"
-
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    container_id: Mapped[str] = mapped_column(
-        ForeignKey("containers.id", ondelete="CASCADE"), index=True
-    )
-    created_at: Mapped[float] = mapped_column(Float)
-
-
 class JoinTokenRow(Table):
     """A secret (kept as its hash) with which new nodes may join."""
 

@@ -1,6 +1,5 @@
-"""Volumes in the catalogue: their home nodes and who uses them; and where execs belong."""
+"""Volumes in the catalogue: their home nodes and who uses them."""
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from flotilla_core.errors import ConflictError, NotFoundError
 from flotilla_database import Database
 from flotilla_engine.records import VolumeRecord
-from flotilla_gateway.catalogue.tables import ExecRow, MountRow, VolumeRow
+from flotilla_gateway.catalogue.tables import MountRow, VolumeRow
 
 
 class Volumes:
@@ -132,28 +131,3 @@ def _volume(row: Row[VolumeRow]) -> VolumeRecord:
         options=row.options,
         anonymous=row.anonymous,
     )
-
-
-class Execs:
-    """The table of execs: which container each belongs to."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def remember(self, exec_id: str, container_id: str) -> None:
-        """Note where an exec belongs; it is forgotten with its container."""
-        async with self._database.transaction() as connection:
-            await connection.execute(
-                insert(ExecRow).values(
-                    id=exec_id, container_id=container_id, created_at=time.time()
-                )
-            )
-
-    async def container_of(self, exec_id: str) -> str:
-        """Return the id of the exec's container. Raises: NotFoundError."""
-        query = select(ExecRow.container_id)
-        async with self._database.reading() as connection:
-            container = await connection.scalar(query.where(ExecRow.id == exec_id))
-        if container is None:
-            raise NotFoundError(f"No such exec instance: {exec_id}")
-        return str(container)

@@ -13,7 +13,6 @@ from flotilla_core.errors import FlotillaError
 from flotilla_database import Database, migrated
 from flotilla_gateway.catalogue.catalogue import MIGRATIONS, Catalogue
 from flotilla_gateway.catalogue.containers import ABANDONED_S
-from flotilla_gateway.catalogue.volumes import Execs
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.containers import Containers
 from flotilla_gateway.domain.creation import Creation
@@ -66,7 +65,6 @@ class Fleet:
     containers: Containers
     networks: Networks
     volumes: Volumes
-    execs: Execs
     calls: NodeCalls
     bus: Bus
 
@@ -85,7 +83,7 @@ async def opened_fleet(
     pusher = NetworkPusher(calls, catalogue.networks, nodes)
     nodes.returned.append(lambda _: pusher.look())
     learning = Learning(catalogue, pusher)
-    locator = Locator(catalogue.containers, catalogue.execs, nodes)
+    locator = Locator(catalogue.containers, nodes)
     pools = parsed_pools(settings.default_address_pools) or DEFAULT_POOLS
     networks = Networks(calls, catalogue, learning, pusher, events, fleet_id=fleet_id, pools=pools)
     containers = Containers(calls, catalogue, nodes, locator, networks, learning)
@@ -127,7 +125,6 @@ async def opened_fleet(
                 containers=containers,
                 networks=networks,
                 volumes=Volumes(calls, catalogue, nodes, events),
-                execs=catalogue.execs,
                 calls=calls,
                 bus=bus,
             )

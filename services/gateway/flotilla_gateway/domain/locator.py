@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from flotilla_core.errors import NotFoundError
+from flotilla_core.ids import exec_owner
 from flotilla_engine.records import ContainerRecord
 from flotilla_gateway.catalogue.containers import Containers
 from flotilla_gateway.catalogue.entries import Entry
-from flotilla_gateway.catalogue.volumes import Execs
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.views import FLEET, View
 
@@ -25,9 +25,8 @@ class Located:
 class Locator:
     """Finds containers and execs in the catalogue."""
 
-    def __init__(self, containers: Containers, execs: Execs, nodes: Nodes) -> None:
+    def __init__(self, containers: Containers, nodes: Nodes) -> None:
         self._containers = containers
-        self._execs = execs
         self._nodes = nodes
 
     async def container(
@@ -52,8 +51,8 @@ class Locator:
             NotFoundError: If there is no such exec.
             UnavailableError: If its node is silent.
         """
-        entry = await self._containers.find(await self._execs.container_of(exec_id))
-        if not view.shows(entry.node_id):
+        entry = await self._containers.beginning_with(exec_owner(exec_id))
+        if entry is None or not view.shows(entry.node_id):
             raise NotFoundError(f"No such exec instance: {exec_id}")
         return await self._located(entry, entry.id, reachable=True)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from flotilla_bus.contracts import agent
-from flotilla_core.ids import new_id
+from flotilla_core.ids import new_exec_id
 from flotilla_engine.exec import ExecConfig, ExecStartConfig
 from flotilla_engine.render import exec_inspect
 from flotilla_engine.validate import check_exec
@@ -32,12 +30,9 @@ async def create(
     if version < (1, 42):
         config.console_size = None
     located = await fleet.locator.container(name, view)
-    exec_id = new_id()
+    exec_id = new_exec_id(located.id)
     asked = agent.ExecCreateRequest(container=located.id, exec_id=exec_id, config=config)
-    await asyncio.gather(
-        bus.call(agent.EXEC_CREATE, asked, node=located.node_id),
-        fleet.execs.remember(exec_id, located.id),
-    )
+    await bus.call(agent.EXEC_CREATE, asked, node=located.node_id)
     return json_response({"Id": exec_id}, 201)
 
 
