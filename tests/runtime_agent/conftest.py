@@ -22,6 +22,7 @@ from flotilla_engine.records import (
     EndpointRecord,
     ImageRecord,
     NetworkState,
+    TunnelEnd,
 )
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.containers import Containers
@@ -126,6 +127,9 @@ class NoNetworks:
 
     async def network_states(self) -> list[NetworkState]:
         return []
+
+    def encryption(self) -> tuple[TunnelEnd | None, str]:
+        return None, "not here"
 
 
 @dataclass

@@ -18,6 +18,8 @@ from flotilla_engine.mounts import MountPoint
 from flotilla_engine.networking import EndpointSettings, Ipam
 from flotilla_engine.state import ContainerState
 
+ENCRYPTED = "encrypted"  # the option of networks
+
 
 class Record(BaseModel):
     """Base of all records: unknown fields are ignored, so that versions may mix in a fleet."""
@@ -144,6 +146,14 @@ class NodeState(StrEnum):
     DRAINED = "drained"  # takes no new containers
 
 
+class TunnelEnd(Record):
+    """A node's end of the encrypted tunnels between nodes: its WireGuard interface."""
+
+    public_key: str  # base64
+    address: str  # within the tunnels
+    port: int  # UDP, at the node's address
+
+
 class NodeRecord(Record):
     """A host that runs an agent and has joined."""
 
@@ -157,6 +167,8 @@ class NodeRecord(Record):
     state: NodeState = NodeState.READY
     last_seen: datetime | None = None
     engine_version: str = ""
+    tunnel: TunnelEnd | None = None  # None: it cannot take part in encrypted networks
+    encryption: str = ""  # what encrypts, or why nothing does
 
 
 class NodeInfo(Record):
@@ -213,6 +225,11 @@ class NetworkRecord(Record):
     labels: dict[str, str] = Field(default_factory=dict)
     vni: int = 0  # VXLAN network identifier; 0 for networks that never span nodes
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether its packets between nodes are encrypted; as with dockerd any value means so."""
+        return bool(self.vni) and ENCRYPTED in self.options
+
 
 class EndpointRecord(Record):
     """A container's place in a network; its addresses are leased as long as it exists."""
@@ -237,6 +254,7 @@ class NetworkNode(Record):
     id: str
     name: str
     address: str  # VXLAN endpoint of the host
+    tunnel: TunnelEnd | None = None  # given with encrypted networks
 
 
 class NetworkState(Record):

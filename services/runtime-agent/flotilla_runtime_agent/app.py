@@ -15,6 +15,7 @@ from flotilla_runtime_agent.containers.containers import Containers
 from flotilla_runtime_agent.containers.host import Host, Paths
 from flotilla_runtime_agent.containers.store import Store
 from flotilla_runtime_agent.network.networks import NodeNetworks
+from flotilla_runtime_agent.network.tunnel import TunnelSettings
 from flotilla_runtime_agent.node import Node
 from flotilla_runtime_agent.reporting import Membership, Reports
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
@@ -52,6 +53,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
         containers = Containers(host)
         stack.push_async_callback(host.background.close)
         await containers.adopt()
+        tunnel, encryption = host.networks.encryption()
         node = Node(
             identifier=identifier,
             name=settings.node_name or platform.node(),
@@ -60,6 +62,8 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
             root_dir=settings.data_dir,
             runtimes=host.runtimes,
             default_runtime=settings.default_runtime,
+            tunnel=tunnel,
+            encryption=encryption,
         )
         await node.ask_runtime()
         service = await stack.enter_async_context(
@@ -136,6 +140,7 @@ async def _host(
         node_id=identifier,
         address=settings.address,
         bridge=settings.bridge,
+        tunnel=TunnelSettings(settings.tunnel_port, settings.tunnel_subnet, settings.wireguard_go),
     )
     stack.push_async_callback(networks.close)
     inotify = Inotify()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from flotilla_core.clock import now
 from flotilla_core.ids import new_node_id
-from flotilla_engine.records import NodeInfo, NodeRecord, Platform
+from flotilla_engine.records import NodeInfo, NodeRecord, Platform, TunnelEnd
 from flotilla_runtime_agent.logs import drivers
 from flotilla_runtime_agent.network.host_routes import host_subnets
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
@@ -60,6 +60,8 @@ class Node:
         root_dir: Path,
         runtimes: Mapping[str, OciRuntime],
         default_runtime: str,
+        tunnel: TunnelEnd | None,
+        encryption: str,
     ) -> None:
         """Keep what does not change."""
         self._record = NodeRecord(
@@ -71,6 +73,8 @@ class Node:
             engine_version=_version(),
             cpus=len(os.sched_getaffinity(0)),
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            tunnel=tunnel,
+            encryption=encryption,
         )
         self._root_dir = root_dir
         self._runtimes = runtimes

@@ -17,6 +17,7 @@ from flotilla_engine.records import (
     EndpointRecord,
     ImageRecord,
     NetworkState,
+    TunnelEnd,
     VolumeRecord,
     VolumeUsage,
 )
@@ -169,6 +170,10 @@ class Networks(Protocol):
 
     async def network_states(self) -> list[NetworkState]:
         """Return what is known of each user network, as applied last."""
+        ...
+
+    def encryption(self) -> tuple[TunnelEnd | None, str]:
+        """Return this node's end of encrypted networks, and what encrypts or why nothing does."""
         ...
 
 

@@ -28,6 +28,15 @@ class AgentSettings(Settings):
     )
     cgroup_parent: str = Field("/flotilla", description="cgroup of all containers")
     bridge: str = Field("flt0", description="name of the default bridge")
+    tunnel_port: int = Field(
+        51878, ge=0, le=65535, description="UDP port of WireGuard; 0: no encrypted networks here"
+    )
+    tunnel_subnet: str = Field(
+        "fd5c:8a3e:41d7:77e1::/64", description="/64 inside of the tunnels, the same on all nodes"
+    )
+    wireguard_go: Path = Field(
+        Path("/usr/bin/wireguard-go"), description="what encrypts if the kernel has no WireGuard"
+    )
     conmon: Path = Field(Path("/usr/bin/conmon"), description="the monitor")
     init: Path = Field(Path("/usr/bin/tini-static"), description="what --init runs")
     runtimes: dict[str, Path] = Field(

@@ -24,6 +24,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Packets that our forward chain lets pass carry this bit, for hosts whose own FORWARD chain drops.
 PASS_MARK = 0x10000000
 VXLAN_PORT = 4789
+SEALED_PORT = 4788  # VXLAN of encrypted networks: seen in the tunnels only
+TUNNEL_PREFIX = "fw-"  # of the interfaces into the tunnels
 
 _RULES = """
 add table inet {table}
@@ -47,6 +49,13 @@ table inet {table} {{
         iifname @bridges ip daddr 127.0.0.0/8 drop
         iifname @bridges ip daddr @tunnels4 udp dport {vxlan_port} drop
         iifname @bridges ip6 daddr @tunnels6 udp dport {vxlan_port} drop
+        iifname "{tunnel}*" udp dport {sealed_port} accept
+        iifname "{tunnel}*" meta l4proto != ipv6-icmp drop
+        meta nfproto ipv6 udp dport {sealed_port} fib daddr type local drop
+    }}
+    chain sealed {{
+        type filter hook output priority filter; policy accept;
+        meta nfproto ipv6 udp dport {sealed_port} oifname != "{tunnel}*" drop
     }}
     chain published {{
         dnat ip to ip daddr . meta l4proto . th dport map @ports4
@@ -65,6 +74,8 @@ table inet {table} {{
     }}
     chain forward {{
         type filter hook forward priority filter - 5; policy accept;
+        iifname "{tunnel}*" drop
+        oifname "{tunnel}*" drop
         iifname @bridges jump ours
         oifname @bridges jump ours
     }}
@@ -166,7 +177,12 @@ class Firewall:
             for name, members in texts.items()
         }
         rules = _RULES.format(
-            table=self._table, mark=hex(PASS_MARK), vxlan_port=VXLAN_PORT, **clauses
+            table=self._table,
+            mark=hex(PASS_MARK),
+            vxlan_port=VXLAN_PORT,
+            sealed_port=SEALED_PORT,
+            tunnel=TUNNEL_PREFIX,
+            **clauses,
         )
         load_rules(rules)
         self._rules = self._socket.count_rules()

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,12 @@ from flotilla_runtime_agent.network.bridges import (
     remove_interface,
     set_default_routes,
 )
-from flotilla_runtime_agent.network.firewall import Firewall, tunnel_element
+from flotilla_runtime_agent.network.firewall import VXLAN_PORT, Firewall, tunnel_element
 from flotilla_runtime_agent.network.netlink.conntrack import forget
+from flotilla_runtime_agent.network.netlink.links import VxlanKind
 from flotilla_runtime_agent.network.netlink.nftables import Element, Protocol
 from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
-from flotilla_runtime_agent.network.overlay import Overlay, Remote, remotes
+from flotilla_runtime_agent.network.overlay import Overlay, remotes
 from flotilla_runtime_agent.network.pools import choose_pool
 from flotilla_runtime_agent.network.sandboxes import (
     SandboxRecord,
@@ -36,10 +38,15 @@ from flotilla_runtime_agent.network.specs import (
     bridge_name,
     gateway_endpoint,
     network_mtu,
+    sealed_mtu,
     vxlan_name,
 )
+from flotilla_runtime_agent.network.tunnel import Tunnel, TunnelSettings
+from flotilla_runtime_agent.network.wireguard import TunnelError
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger(__name__)
 
 _STANDARD_MTU = 1500
 
@@ -70,7 +77,16 @@ class _DefaultPool(BaseModel):
 class Host:
     """Bridges, tunnels, sandboxes and firewall of this host; every method blocks briefly."""
 
-    def __init__(self, folder: Path, *, node_id: str, address: str, table: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_folder: Path,
+        *,
+        node_id: str,
+        address: str,
+        table: str,
+        tunnel: TunnelSettings,
+    ) -> None:
         """Open the sockets in this thread's network namespace."""
         self._folder = folder
         self._node_id = node_id
@@ -80,6 +96,14 @@ class Host:
         self._overlay = Overlay(self._route)
         self._address = ipaddress.ip_address(address) if address else self._own_address()
         self._uplink_mtu = self._find_uplink_mtu()
+        self.tunnel = Tunnel(
+            self._route,
+            tunnel,
+            node_id=node_id,
+            folder=folder,
+            run_folder=run_folder,
+            uplink_mtu=self._uplink_mtu,
+        )
 
     @property
     def uplink_mtu(self) -> int:
@@ -184,17 +208,39 @@ class Host:
     def apply(self, state: NetworkState) -> None:
         """Program the tunnel of a network whose bridge exists; other nodes' part of the state."""
         network = state.network
-        bridge = bridge_name(network)
-        if not network.vni or len(state.nodes) < 2:
-            self._overlay.remove(bridge, vxlan_name(network.id))
+        bridge, vxlan = bridge_name(network), vxlan_name(network.id)
+        try:
+            kind = self._tunnelled(state) if network.encrypted else self._in_the_clear(state)
+        except TunnelError as error:
+            _LOG.error("network %s reaches no other node: %s", network.name, error)
+            kind = None
+        if kind is None:
+            self._overlay.remove(bridge, vxlan)
             return
+        mtu = network_mtu(network, self._uplink_mtu)
+        if network.encrypted:
+            mtu = min(mtu, sealed_mtu(self._uplink_mtu))
+        self._overlay.program(bridge, vxlan, kind, mtu, remotes(state, self._node_id))
+
+    def seal(self, state: NetworkState) -> None:
+        """Make sure that packets of an encrypted network can leave the node, or none will.
+
+        Raises:
+            TunnelError: If this node cannot encrypt.
+        """
+        self.tunnel.join(state.network.id, state.nodes)
+        self.tunnel.ensure()
+
+    def _tunnelled(self, state: NetworkState) -> VxlanKind | None:
+        self.seal(state)
+        return self.tunnel.vxlan(state.network.vni) if len(state.nodes) > 1 else None
+
+    def _in_the_clear(self, state: NetworkState) -> VxlanKind | None:
+        if not state.network.vni or len(state.nodes) < 2:
+            return None
         nodes = [ipaddress.ip_address(node.address) for node in state.nodes if node.address]
         self._firewall.add(tunnel_element(node) for node in nodes)
-        wanted: list[Remote] = remotes(state, self._node_id)
-        mtu = network_mtu(network, self._uplink_mtu)
-        self._overlay.program(
-            bridge, vxlan_name(network.id), network.vni, self._address, mtu, wanted
-        )
+        return VxlanKind(state.network.vni, self._address, VXLAN_PORT)
 
     def has_bridge(self, name: str) -> bool:
         """Say whether the bridge was made by us."""
@@ -204,6 +250,10 @@ class Host:
         """Remove a network's bridge and tunnel."""
         self._overlay.remove(bridge, vxlan_name(network_id))
         self._bridges.remove(bridge)
+        try:
+            self.tunnel.leave(network_id)
+        except TunnelError as error:
+            _LOG.warning("the tunnels of the other networks: %s", error)
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove bridges and tunnels of ours that no network of the node has."""
@@ -211,6 +261,7 @@ class Host:
         for link in self._route.links():
             if link.name.startswith(("fl-", "fx-")) and link.name[3:] not in wanted:
                 self._route.delete_link(link.name)
+        self.tunnel.sweep()
 
     def _own_address(self) -> Address:
         for route in self._route.routes():

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from flotilla_core.errors import InternalError, NotFoundError
-from flotilla_engine.records import EndpointRecord, NetworkState
+from flotilla_engine.records import EndpointRecord, NetworkState, TunnelEnd
 from flotilla_runtime_agent.network import namespaces
 from flotilla_runtime_agent.network.attachments import attachment, describe
 from flotilla_runtime_agent.network.bridges import BridgeSpec, Plug, host_interface_name
@@ -32,6 +32,7 @@ from flotilla_runtime_agent.network.specs import (
     wired_endpoint,
 )
 from flotilla_runtime_agent.network.states import StateStore
+from flotilla_runtime_agent.network.tunnel import TunnelSettings
 from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox
 
 _LOG = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class NodeNetworks:
         address: Where other nodes reach this host; found by the default route if empty.
         bridge: Name of the default bridge.
         table: Name of the nftables table.
+        tunnel: How encrypted networks are to be.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class NodeNetworks:
         address: str = "",
         bridge: str = "flt0",
         table: str = "flotilla",
+        tunnel: TunnelSettings | None = None,
     ) -> None:
         """Touch nothing yet; ``start`` does."""
         self._folder = folder
@@ -69,6 +72,8 @@ class NodeNetworks:
         self._address = address
         self._bridge = bridge
         self._table = table
+        self._run_folder = run_folder
+        self._tunnel = tunnel or TunnelSettings()
         self._thread = KernelThread()
         self._sandboxes: dict[str, SandboxRecord] = {}
         self._names = Names()
@@ -80,7 +85,12 @@ class NodeNetworks:
         self._states = StateStore(self._folder / "states")
         self._host = await self._thread.run(
             lambda: Host(
-                self._folder, node_id=self._node_id, address=self._address, table=self._table
+                self._folder,
+                self._run_folder,
+                node_id=self._node_id,
+                address=self._address,
+                table=self._table,
+                tunnel=self._tunnel,
             )
         )
         subnet = await self._thread.run(self._host.default_subnet)
@@ -203,8 +213,16 @@ class NodeNetworks:
         return self._states.all()
 
     async def repair(self) -> bool:
-        """Make the firewall's table again if others removed it; answers whether they did."""
-        return await self._thread.run(self._host.repair)
+        """Make firewall and tunnels again if others removed them; answers whether they did."""
+        broken = await self._thread.run(self._host.tunnel.is_broken)
+        if broken:
+            _LOG.warning("the interface into the tunnels was removed by others; making it again")
+            await self._program_sealed()
+        return await self._thread.run(self._host.repair) or broken
+
+    def encryption(self) -> tuple[TunnelEnd | None, str]:
+        """Return this node's end of the tunnels, and what encrypts or why nothing does."""
+        return self._host.tunnel.end, self._host.tunnel.description
 
     # Wiring
 
@@ -238,18 +256,29 @@ class NodeNetworks:
     def _plug(
         self, record: SandboxRecord, wired: Wired, plug: Plug, spec: BridgeSpec | None
     ) -> None:
-        if spec is not None:
-            is_new = not self._host.has_bridge(spec.name)
-            self._host.ensure_bridge(spec)
-            if is_new:
-                self._program(wired.endpoint.network_id)
         try:
+            if spec is not None:
+                self._have_bridge(wired.endpoint.network_id, spec)
             self._host.wire(Path(record.key), [(wired, plug)])
         except OSError as error:
             raise InternalError(
                 f"failed to create endpoint {record.name} on network "
                 f"{wired.endpoint.network_name}: {error.strerror or error}"
             ) from error
+
+    def _have_bridge(self, network_id: str, spec: BridgeSpec) -> None:
+        state = self._states.get(network_id)
+        if state is not None and state.network.encrypted:
+            self._host.seal(state)
+        is_new = not self._host.has_bridge(spec.name)
+        self._host.ensure_bridge(spec)
+        if is_new:
+            self._program(network_id)
+
+    async def _program_sealed(self) -> None:
+        for state in self._states.all():
+            if state.network.encrypted:
+                await self._thread.run(partial(self._program, state.network.id))
 
     def _program(self, network_id: str) -> None:
         """Program a network's tunnel by its newest state, if its bridge is here."""
@@ -334,6 +363,7 @@ class NodeNetworks:
         for state in states:
             self._names.update(state)
         await self._thread.run(lambda: self._host.install(list(specs.values()), elements))
+        await self._thread.run(partial(self._join_tunnels, states))
         for state in states:
             await self._thread.run(partial(self._program, state.network.id))
         kept = {state.network.id[:12] for state in states}
@@ -341,6 +371,12 @@ class NodeNetworks:
         for record in self._sandboxes.values():
             await self._serve_names(record)
             await self._publisher.forward(record)
+
+    def _join_tunnels(self, states: Sequence[NetworkState]) -> None:
+        """Know the peers of all networks before the first is programmed: none is interrupted."""
+        for state in states:
+            if state.network.encrypted and self._host.has_bridge(bridge_name(state.network)):
+                self._host.tunnel.join(state.network.id, state.nodes)
 
     async def _repair_firewall(self) -> None:
         while True:

@@ -7,8 +7,7 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flotilla_engine.records import NetworkState
-from flotilla_runtime_agent.network.firewall import VXLAN_PORT
+from flotilla_engine.records import NetworkNode, NetworkState
 from flotilla_runtime_agent.network.netlink.links import VxlanKind
 from flotilla_runtime_agent.network.netlink.route import Address, RouteSocket
 
@@ -23,8 +22,12 @@ class Remote:
 
 
 def remotes(state: NetworkState, node_id: str) -> list[Remote]:
-    """Return what of the network is on other nodes."""
-    nodes = {node.id: ipaddress.ip_address(node.address) for node in state.nodes if node.address}
+    """Return what of the network is on other nodes; without those that cannot encrypt it."""
+    nodes = {
+        node.id: ipaddress.ip_address(text)
+        for node in state.nodes
+        if (text := _vxlan_address(node, encrypted=state.network.encrypted))
+    }
     found = []
     for endpoint in state.endpoints:
         node = nodes.get(endpoint.node_id)
@@ -37,6 +40,12 @@ def remotes(state: NetworkState, node_id: str) -> list[Remote]:
     return found
 
 
+def _vxlan_address(node: NetworkNode, *, encrypted: bool) -> str:
+    if encrypted:
+        return node.tunnel.address if node.tunnel else ""
+    return node.address
+
+
 class Overlay:
     """Programs VXLAN links; blocks briefly, for the thread that changes the host's network."""
 
@@ -45,11 +54,11 @@ class Overlay:
         self._route = route
 
     def program(
-        self, bridge: str, vxlan: str, vni: int, local: Address, mtu: int, wanted: Iterable[Remote]
+        self, bridge: str, vxlan: str, kind: VxlanKind, mtu: int, wanted: Iterable[Remote]
     ) -> None:
         """Have the VXLAN link on the bridge, and exactly these entries."""
         bridge_index = self._route.link(bridge).index
-        self._route.add_link(vxlan, VxlanKind(vni, local, VXLAN_PORT), mtu=mtu)
+        self._route.add_link(vxlan, kind, mtu=mtu)
         link = self._route.link(vxlan)
         if link.master != bridge_index or not link.up:
             self._route.change_link(link.index, up=True, master=bridge_index)

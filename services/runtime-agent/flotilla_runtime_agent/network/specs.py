@@ -17,7 +17,9 @@ _ICC = "com.docker.network.bridge.enable_icc"
 _MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
 _MTU = "com.docker.network.driver.mtu"
 _HOST_IP = "com.docker.network.bridge.host_binding_ipv4"
+WIREGUARD_OVERHEAD = 80  # over IPv6; over IPv4 it would be 60, but the MTU is to be one everywhere
 _VXLAN_OVERHEAD = 50
+_SEALED_OVERHEAD = 70 + WIREGUARD_OVERHEAD  # VXLAN over IPv6, in the tunnel
 
 
 def bridge_name(network: NetworkRecord) -> str:
@@ -39,7 +41,14 @@ def network_mtu(network: NetworkRecord, uplink_mtu: int) -> int:
     """Return the network's MTU; one that can span hosts leaves room for VXLAN from the start."""
     if network.options.get(_MTU, "").isdigit():
         return int(network.options[_MTU])
+    if network.encrypted:
+        return sealed_mtu(uplink_mtu)
     return uplink_mtu - _VXLAN_OVERHEAD if network.vni else uplink_mtu
+
+
+def sealed_mtu(uplink_mtu: int) -> int:
+    """Return the most that a packet of an encrypted network can have between nodes."""
+    return uplink_mtu - _SEALED_OVERHEAD
 
 
 def bridge_spec(network: NetworkRecord, uplink_mtu: int) -> BridgeSpec:

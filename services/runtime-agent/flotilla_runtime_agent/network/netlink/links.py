@@ -17,7 +17,8 @@ _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _LINKINFO, _NET_NS_FD = 1, 3, 4, 5, 10,
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _BR_FORWARD_DELAY, _BR_MCAST_SNOOPING = 1, 23
-_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
+_VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING = 1, 3, 4, 7
+_VXLAN_PORT, _VXLAN_LOCAL6 = 15, 17
 _MACVLAN_MODE = 1
 _VLAN_ID = 1
 _MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
@@ -95,11 +96,15 @@ class VethKind:
 
 @dataclass(frozen=True)
 class VxlanKind:
-    """A VXLAN end without learning and without a default destination."""
+    """A VXLAN end without learning and without a default destination.
+
+    With ``link`` its packets leave by that interface only, and it goes when the interface does.
+    """
 
     vni: int
     local: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int = 4789
+    link: int = 0
 
     def request(self, name: str, *, mtu: int, mac_address: str, parent: int) -> bytes:
         """Return the payload of RTM_NEWLINK."""
@@ -110,6 +115,8 @@ class VxlanKind:
             + nl.u8(_VXLAN_LEARNING, 0)
             + nl.be16(_VXLAN_PORT, self.port)
         )
+        if self.link:
+            data += nl.u32(_VXLAN_LINK, self.link)
         return _request(name, "vxlan", data, mtu=mtu, mac_address=mac_address, parent=parent)
 
 
@@ -146,3 +153,12 @@ class VlanKind:
             parent=parent,
             up=True,
         )
+
+
+@dataclass(frozen=True)
+class WireGuardKind:
+    """A WireGuard interface of the kernel's, without key and peers."""
+
+    def request(self, name: str, *, mtu: int, mac_address: str, parent: int) -> bytes:
+        """Return the payload of RTM_NEWLINK."""
+        return _request(name, "wireguard", b"", mtu=mtu, mac_address=mac_address, parent=parent)
