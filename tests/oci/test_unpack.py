@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,16 @@ import zstandard
 from flotilla_core.errors import InvalidArgumentError
 from flotilla_oci.compression import decompressed
 from flotilla_oci.diff import is_opaque, is_whiteout, write_layer
+from flotilla_oci.tarstream import TarReader
 from flotilla_oci.unpack import LayerUnpacker
 from flotilla_testing.archives import Member, archive, folder, hard_link, symlink
+
+COMPRESSIONS = [
+    gzip.compress,
+    zstandard.ZstdCompressor().compress,
+    bz2.compress,
+    lzma.compress,
+]
 
 
 def pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
@@ -196,3 +204,45 @@ def listing(root: Path) -> list[tuple[object, ...]]:
 def test_a_damaged_archive_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgumentError):
         LayerUnpacker(str(tmp_path), overlay=True).unpack(pieces(b"x" * 2048))
+
+
+def with_size(header: bytes, size: int) -> bytes:
+    """Return a member's header with another size, in base 256, and its new checksum."""
+    made = bytearray(header)
+    made[124:136] = size.to_bytes(12, "big", signed=True)
+    made[148:156] = b" " * 8
+    made[148:156] = f"{sum(made):06o}\0 ".encode()
+    return bytes(made)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_negative_size_is_an_error_and_no_endless_loop(kind: bytes) -> None:
+    header = with_size(archive(Member("x", kind=kind))[:512], -512)
+    with pytest.raises(InvalidArgumentError, match="invalid tar header"):
+        list(TarReader(pieces(header + bytes(1024), 4096)))
+
+
+@pytest.mark.parametrize("size", ["-1024", "many"])
+def test_a_wrong_size_in_pax_is_an_error(size: str) -> None:
+    data = archive(Member("x", pax={"size": size}))
+    with pytest.raises(InvalidArgumentError, match="invalid tar header"):
+        list(TarReader(pieces(data, 4096)))
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_members_may_end_anywhere(compress: Callable[[bytes], bytes]) -> None:
+    parts = [bytes([number]) * number for number in range(1, 40)]
+    data = b"".join(compress(part) for part in parts) + bytes(100)
+    for size in (1, 7, 64, 4096):
+        assert b"".join(decompressed(pieces(data, size))) == b"".join(parts)
+
+
+@pytest.mark.parametrize("compress", COMPRESSIONS)
+def test_a_stream_that_grows_without_bounds_comes_in_bounded_pieces(
+    compress: Callable[[bytes], bytes],
+) -> None:
+    size = 200 << 20
+    bomb = compress(bytes(size))
+    lengths = [len(piece) for piece in decompressed(pieces(bomb, 1 << 20))]
+    assert sum(lengths) == size
+    assert max(lengths) <= 80 << 20

@@ -4,16 +4,15 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import zstandard
 
 from flotilla_core.errors import InvalidArgumentError
 
-_PIECE_BYTES = 64 << 10
-"""What is decompressed at once: even a hostile stream then yields at most some 64 MiB."""
-
 _GZIP_OR_ZLIB = 31
+_PART_BYTES = 1 << 20
 
 
 class _Decompressor(Protocol):
@@ -23,11 +22,29 @@ class _Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes, /) -> bytes: ...
+    def decompress(self, data: bytes, /) -> Iterator[bytes]: ...
+
+
+class _Gzip:
+    """zlib's: at most 64 MiB of a piece."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(_GZIP_OR_ZLIB)
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, /) -> Iterator[bytes]:
+        yield self._inner.decompress(data)
 
 
 class _Zstd:
-    """zstandard's decompressor in the form of zlib's."""
+    """zstandard's, which grows thirty times as much as zlib's: it gets smaller pieces."""
 
     def __init__(self) -> None:
         self._inner = zstandard.ZstdDecompressor().decompressobj()
@@ -40,23 +57,59 @@ class _Zstd:
     def unused_data(self) -> bytes:
         return self._inner.unused_data or b""
 
-    def decompress(self, data: bytes, /) -> bytes:
-        return self._inner.decompress(data)
+    def decompress(self, data: bytes, /) -> Iterator[bytes]:
+        yield self._inner.decompress(data)
 
 
-_KINDS: tuple[tuple[str, bytes, Callable[[], _Decompressor]], ...] = (
-    ("gzip", b"\x1f\x8b", lambda: zlib.decompressobj(_GZIP_OR_ZLIB)),
-    ("zstd", b"\x28\xb5\x2f\xfd", _Zstd),
-    ("bzip2", b"BZh", bz2.BZ2Decompressor),
-    ("xz", b"\xfd7zXZ\x00", lzma.LZMADecompressor),
+class _Limited:
+    """bz2's and lzma's, whose output is taken in parts: they grow without bounds."""
+
+    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        self._inner = inner
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, /) -> Iterator[bytes]:
+        yield self._inner.decompress(data, _PART_BYTES)
+        while not (self._inner.eof or self._inner.needs_input):
+            yield self._inner.decompress(b"", _PART_BYTES)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A form of compression.
+
+    Attributes:
+        piece_bytes: What is decompressed at once: even a hostile stream then yields at most some
+            64 MiB.
+    """
+
+    name: str
+    magic: bytes
+    make: Callable[[], _Decompressor]
+    piece_bytes: int
+
+
+_KINDS = (
+    _Kind("gzip", b"\x1f\x8b", _Gzip, 64 << 10),
+    _Kind("zstd", b"\x28\xb5\x2f\xfd", _Zstd, 2 << 10),
+    _Kind("bzip2", b"BZh", lambda: _Limited(bz2.BZ2Decompressor()), 64 << 10),
+    _Kind("xz", b"\xfd7zXZ\x00", lambda: _Limited(lzma.LZMADecompressor()), 64 << 10),
 )
+_LONGEST_MAGIC = max(len(kind.magic) for kind in _KINDS)
 
 
 def kind_of(start: bytes) -> str:
     """Name the compression by a stream's first bytes; the empty text if there is none."""
     if start[:4] in {bytes([0x50 + i, 0x2A, 0x4D, 0x18]) for i in range(16)}:
         return "zstd"
-    return next((name for name, magic, _ in _KINDS if start.startswith(magic)), "")
+    return next((kind.name for kind in _KINDS if start.startswith(kind.magic)), "")
 
 
 class Decompressor:
@@ -65,8 +118,9 @@ class Decompressor:
     def __init__(self) -> None:
         """Make one for a stream of an unknown kind."""
         self._head = b""
-        self._make: Callable[[], _Decompressor] | None = None
+        self._kind: _Kind | None = None
         self._inner: _Decompressor | None = None
+        self._behind = b""
         self._started = False
         self.kind = ""
 
@@ -78,7 +132,7 @@ class Decompressor:
         """
         if not self._started:
             data = self._head + data
-            if len(data) < len(_KINDS[-1][1]):
+            if len(data) < _LONGEST_MAGIC:
                 self._head = data
                 return
             self._start(data)
@@ -99,28 +153,31 @@ class Decompressor:
     def _start(self, head: bytes) -> None:
         self._started = True
         self.kind = kind_of(head)
-        self._make = next((make for name, _, make in _KINDS if name == self.kind), None)
-        self._inner = self._make() if self._make else None
+        self._kind = next((kind for kind in _KINDS if kind.name == self.kind), None)
+        self._inner = self._kind.make() if self._kind else None
 
     def _pass(self, data: bytes) -> Iterator[bytes]:
-        if self._make is None or self._inner is None:
+        if self._kind is None or self._inner is None:
             if data:
                 yield data
             return
-        for start in range(0, len(data), _PIECE_BYTES):
-            piece = data[start : start + _PIECE_BYTES]
-            while piece:
-                if self._inner.eof:
-                    if not kind_of(piece):  # padding after the last member
-                        return
-                    self._inner = self._make()
-                try:
-                    result = self._inner.decompress(piece)
-                except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
-                    raise InvalidArgumentError(f"damaged {self.kind} stream: {error}") from error
-                if result:
-                    yield result
-                piece = self._inner.unused_data if self._inner.eof else b""
+        data, self._behind = self._behind + data, b""
+        position = 0
+        while position < len(data):
+            if self._inner.eof:
+                start = data[position : position + _LONGEST_MAGIC]
+                if len(start) < _LONGEST_MAGIC:
+                    self._behind = start  # another member, perhaps
+                    return
+                if not kind_of(start):  # padding after the last member
+                    return
+                self._inner = self._kind.make()
+            piece = data[position : position + self._kind.piece_bytes]
+            try:
+                yield from filter(None, self._inner.decompress(piece))
+            except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError) as error:
+                raise InvalidArgumentError(f"damaged {self.kind} stream: {error}") from error
+            position += len(piece) - (len(self._inner.unused_data) if self._inner.eof else 0)
 
 
 def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:

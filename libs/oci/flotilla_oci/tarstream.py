@@ -93,7 +93,7 @@ class TarReader:
         pax: dict[str, str | bytes] = {}
         while (header := self._next_header()) is not None:
             kind = chr(header[156])
-            size = _number(header[124:136])
+            size = _length(header[124:136])
             if kind in "xgLK":
                 content = self._meta(size)
                 match kind:
@@ -199,7 +199,7 @@ def _apply_pax(entry: Entry, pax: dict[str, str | bytes]) -> None:
                 case "linkpath":
                     entry.link = value
                 case "size":
-                    entry.size = int(value)
+                    entry.size = _not_negative(int(value))
                 case "uid":
                     entry.uid = int(value)
                 case "gid":
@@ -232,6 +232,16 @@ def _pax_records(content: bytes) -> dict[str, str | bytes]:
 
 def _text(value: bytes) -> str:
     return value.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _length(value: bytes) -> int:
+    return _not_negative(_number(value))
+
+
+def _not_negative(length: int) -> int:
+    if length < 0:
+        raise InvalidArgumentError("archive/tar: invalid tar header")
+    return length
 
 
 def _number(value: bytes) -> int:
