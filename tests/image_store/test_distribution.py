@@ -1,6 +1,7 @@
 """Twin of flotilla_image_store.distribution: the registry's protocol, without a socket."""
 
 import asyncio
+import errno
 import gzip
 import json
 import os
@@ -20,6 +21,7 @@ from flotilla_oci import manifests, references
 from flotilla_oci.digests import digest_of
 from flotilla_oci.manifests import Descriptor, Manifest
 from flotilla_server.http import Listener, serving
+from flotilla_testing.archives import Member, archive
 
 from .conftest import KeptEvents, Store, docker_archive, layer
 
@@ -59,6 +61,43 @@ async def test_only_who_knows_the_secret_is_let_in(http: httpx.AsyncClient) -> N
         (SECRET, 200),
     ):
         assert (await http.get("/v2/", headers=given)).status_code == status
+
+
+async def test_uploads_given_up_without_a_word_make_room(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flotilla_image_store.distribution._MAX_UPLOADS", 2)
+    for _ in range(2):
+        assert (await http.post("/v2/fleet/blobs/uploads/")).status_code == 202
+    assert (await http.post("/v2/fleet/blobs/uploads/")).status_code == 429
+    monkeypatch.setattr("flotilla_image_store.distribution._IDLE_S", 0)
+    assert (await http.post("/v2/fleet/blobs/uploads/")).status_code == 202
+
+
+async def test_a_full_disk_is_told(
+    http: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    done = await upload(http, b"some content")
+    assert done.status_code == 500
+    assert done.json()["errors"][0]["message"] == "image store: no space left on device"
+    assert list((store.folder / "uploads").iterdir()) == []
+    loaded = await store.load(docker_archive(["full:1"], [layer("file")]))
+    assert loaded[-1]["error"] == "image store: no space left on device"
+
+
+@pytest.mark.parametrize("size", ["-1024", "many"])
+async def test_an_archive_with_impossible_sizes_is_no_layer(
+    http: httpx.AsyncClient, store: Store, size: str
+) -> None:
+    data = archive(Member("x", pax={"size": size}))
+    async with asyncio.timeout(30):
+        assert (await upload(http, data)).status_code == 201
+    async with store.images.database.reading() as reading:
+        assert await reading.layers([digest_of(data)]) == {}
 
 
 async def test_a_blob_comes_in_pieces_and_goes_in_ranges(http: httpx.AsyncClient) -> None:

@@ -69,6 +69,8 @@ async def _sweep_forever(images: Images) -> None:
             count = await images.sweep(time.time() - _UNUSED_FOR_S)
         except FlotillaError as error:
             _log.warning("unused blobs stay for now: %s", error)
+        except Exception:  # noqa: BLE001 - the next hour may be better
+            _log.exception("unused blobs stay for now")
         else:
             if count:
                 _log.info("deleted %d unused blobs", count)

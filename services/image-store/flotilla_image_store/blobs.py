@@ -1,5 +1,7 @@
 """Blobs on disk by digest: written aside, verified, then renamed, so always whole."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from flotilla_core.errors import InvalidArgumentError, NotFoundError
+from flotilla_core.errors import InternalError, InvalidArgumentError, NotFoundError
 from flotilla_image_store.probing import LayerFacts, LayerProbe
 from flotilla_oci import digests
 
@@ -31,17 +33,23 @@ class Ingest:
     """One blob on its way in. Its methods do file work: call them in a thread."""
 
     def __init__(self, folder: "BlobFolder", path: Path) -> None:
-        """Write to `path` until the blob is whole."""
+        """Write to `path` until the blob is whole.
+
+        Raises:
+            InternalError: Here and later, if the disk does not take it.
+        """
         self._folder = folder
         self._path = path
-        self._file = path.open("wb")
+        with _told_of_disk():
+            self._file = path.open("wb")
         self._sha = hashlib.sha256()
         self._probe = LayerProbe()
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
-        self._file.write(data)
+        with _told_of_disk():
+            self._file.write(data)
         self._sha.update(data)
         self._probe.feed(data)
         self.size_bytes += len(data)
@@ -59,16 +67,31 @@ class Ingest:
                 f"provided digest did not match uploaded content: {expected} is {digest}"
             )
         blob = Blob(digest, self.size_bytes, self._probe.finish())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._folder.adopt(self._path, digest)
+        try:
+            with _told_of_disk():
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._folder.adopt(self._path, digest)
+        except InternalError:
+            self.abort()
+            raise
         return blob
 
     def abort(self) -> None:
         """Drop what has come; harmless when finished or called twice."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what is buffered may not fit
+            self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _told_of_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno or errno.EIO).lower()
+        raise InternalError(f"image store: {reason}") from error
 
 
 class BlobFolder:
@@ -85,9 +108,14 @@ class BlobFolder:
         """Make the folders and drop uploads that nobody will finish."""
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._uploads.mkdir(parents=True, exist_ok=True)
+        self.drop_abandoned()
+
+    def drop_abandoned(self) -> None:
+        """Drop uploads that have stood still for a day: whoever wrote them has died."""
         for path in self._uploads.iterdir():
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def path(self, digest: str) -> Path:
         """Return where the blob is, or would be."""

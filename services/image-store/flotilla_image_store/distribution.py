@@ -6,6 +6,7 @@ it as any registry. Blobs are the fleet's: which repository a blob's address nam
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from flotilla_oci.references import Reference
 _MAX_MANIFEST = 4 << 20
 _BATCH_BYTES = 1 << 20
 _MAX_UPLOADS = 1000
+_IDLE_S = 3600.0
 
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -36,6 +38,7 @@ _Handler = Callable[[Request], Awaitable[Response]]
 class _Upload:
     ingest: Ingest
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    used_at: float = field(default_factory=time.monotonic)
 
 
 class Distribution:
@@ -138,6 +141,7 @@ class Distribution:
         mount = request.query_params.get("mount", "")
         if mount and not await self._images.missing([mount]):
             return _created(name, mount)
+        self._drop_idle()
         if len(self._uploads) >= _MAX_UPLOADS:
             return failure(429, "TOOMANYREQUESTS", "too many uploads under way")
         key = secrets.token_urlsafe(16)
@@ -196,7 +200,16 @@ class Distribution:
         upload = self._uploads.get(key)
         if upload is None:
             raise NotFoundError("blob upload unknown to registry")
+        upload.used_at = time.monotonic()
         return key, upload
+
+    def _drop_idle(self) -> None:
+        """Drop uploads whose client has given up without a word."""
+        now = time.monotonic()
+        for key, upload in list(self._uploads.items()):
+            if now - upload.used_at > _IDLE_S and not upload.lock.locked():
+                del self._uploads[key]
+                upload.ingest.abort()
 
     def _accepted(self, name: str, key: str) -> Response:
         size = self._uploads[key].ingest.size_bytes

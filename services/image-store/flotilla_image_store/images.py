@@ -165,13 +165,13 @@ class Images:
         """
         arrived = await asyncio.to_thread(self.blobs.put, manifest)
         try:
-            put = await self._put(manifest, media_type, names, parent, also_held)
+            try:
+                return await self._put(manifest, media_type, names, parent, also_held)
+            finally:
+                self.blobs.settle([arrived.digest])
         except FlotillaError:
-            self.blobs.settle([arrived.digest])
             await self.drop([arrived.digest])
             raise
-        self.blobs.settle([arrived.digest])
-        return put
 
     async def _put(
         self,
@@ -246,8 +246,11 @@ class Images:
 
     async def sweep(self, older_than: float) -> int:
         """Delete blobs that nothing holds and that were written before; returns how many."""
-        old = [digest for digest, written in self.blobs.all() if written < older_than]
-        return len(await self.collect(old))
+        await asyncio.to_thread(self.blobs.drop_abandoned)
+        return len(await self.collect(await asyncio.to_thread(self._older, older_than)))
+
+    def _older(self, than: float) -> Sequence[str]:
+        return [digest for digest, written in self.blobs.all() if written < than]
 
     async def pushable(self, text: str) -> tuple[StoredImage, bytes]:
         """Return an image and the manifest to push: the one that it came with, layers compressed.

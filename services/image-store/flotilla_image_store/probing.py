@@ -77,6 +77,8 @@ class _TarWalk:
             if kind not in b"gLK":
                 size = size if size_of_next is None else size_of_next
                 size_of_next = None
+                if size < 0:
+                    raise InvalidArgumentError("archive/tar: invalid tar header")
                 self.total += size
             if kind not in _WITHOUT_CONTENT:
                 self._skip = size + (-size % _BLOCK)
@@ -146,5 +148,8 @@ def _pax_size(content: bytes) -> int | None:
     size = None
     for record in content.split(b"\n"):
         if record.partition(b" ")[2].startswith(b"size="):
-            size = int(record.rpartition(b"=")[2])
+            try:
+                size = int(record.rpartition(b"=")[2])
+            except ValueError as error:
+                raise InvalidArgumentError("archive/tar: invalid tar header") from error
     return size

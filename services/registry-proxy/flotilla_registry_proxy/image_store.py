@@ -1,6 +1,7 @@
 """The image store as the registry proxy uses it: blobs over HTTP, everything else over the bus."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -76,12 +77,17 @@ class ImageStore:
             begun = await self._http.post(f"{_PATH}/uploads/", headers=headers)
             _check(begun, httpx.codes.ACCEPTED)
             location = begun.headers["location"]
-            _check(
-                await self._http.patch(location, headers=headers, content=chunks),
-                httpx.codes.ACCEPTED,
-            )
-            done = await self._http.put(f"{location}?digest={digest}", headers=headers)
-            _check(done, httpx.codes.CREATED)
+            try:
+                _check(
+                    await self._http.patch(location, headers=headers, content=chunks),
+                    httpx.codes.ACCEPTED,
+                )
+                done = await self._http.put(f"{location}?digest={digest}", headers=headers)
+                _check(done, httpx.codes.CREATED)
+            except BaseException:
+                with contextlib.suppress(httpx.TransportError):
+                    await self._http.delete(location, headers=headers)
+                raise
         except httpx.TransportError as error:
             raise UnavailableError(f"image store does not answer: {error}") from error
 
@@ -159,5 +165,12 @@ class ImageStore:
 
 
 def _check(answer: httpx.Response, wanted: int) -> None:
-    if answer.status_code != wanted:
-        raise InternalError(f"image store answers {answer.status_code}")
+    """Raise what the store says, if it does not answer as wanted."""
+    if answer.status_code == wanted:
+        return
+    text = f"image store answers {answer.status_code}"
+    if not answer.is_stream_consumed:
+        raise InternalError(text)
+    with contextlib.suppress(ValueError, LookupError, TypeError):
+        text = str(answer.json()["errors"][0]["message"])
+    raise InternalError(text)
