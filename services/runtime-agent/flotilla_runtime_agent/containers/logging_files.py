@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from flotilla_core.errors import NotImplementedYetError
+from flotilla_core.errors import InternalError, NotImplementedYetError
 from flotilla_runtime_agent.logs import drivers, reader
 from flotilla_runtime_agent.logs.files import LogFiles
 from flotilla_runtime_agent.logs.records import Renderer
-from flotilla_runtime_agent.logs.shipping.drivers import driver_of
+from flotilla_runtime_agent.logs.shipping.drivers import Driver, connects_first, driver_of
 from flotilla_runtime_agent.logs.shipping.message import Origin
 from flotilla_runtime_agent.logs.shipping.shipper import Shipper
 from flotilla_runtime_agent.runtime import conmon
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _CHECK_EVERY_S = 0.1
+_NO_DRIVER = "failed to create task for container: failed to initialize logging driver"
+_RETRY_S = 5.0
 
 
 class LogKeeper:
@@ -34,6 +36,7 @@ class LogKeeper:
         self._rotating: asyncio.Task[None] | None = None
         self._grown = asyncio.Event()
         self._watch: int | None = None
+        self._driver: Driver | None = None  # connected for the run that comes up
         self._shipping: asyncio.Task[None] | None = None
         self._followers: set[reader.Growth] = set()
 
@@ -46,6 +49,22 @@ class LogKeeper:
             self._files = LogFiles(path, drivers.rotation_of(config))
         return self._files
 
+    async def connect(self) -> None:
+        """Connect to where the log is shipped, before a run.
+
+        Raises:
+            InternalError: With dockerd's text; the container does not start then.
+        """
+        config = self._container.record.host_config.log_config
+        if not connects_first(config):
+            return
+        driver = driver_of(config, self.origin())
+        try:
+            await asyncio.to_thread(driver.connect)
+        except InternalError as error:
+            raise InternalError(f"{_NO_DRIVER}: {error.message}") from error
+        self._driver = driver
+
     def begin(self) -> None:
         """The container runs."""
         config = self._container.record.host_config.log_config
@@ -55,23 +74,23 @@ class LogKeeper:
             self._watch_growth()
             name = f"rotate {self._container.id[:12]}"
             self._rotating = self._container.host.background.start(self._rotate(), name)
-
         if config.type in drivers.SHIPPED:
             growth = reader.Growth(
                 self._container.host.inotify, lambda: not self._container.is_live
             )
             self._followers.add(growth)
             name = f"ship {self._container.id[:12]}"
-            self._container.host.background.start(self._ship(growth), name)
+            driver = self._driver or driver_of(config, self.origin())
+            self._driver = None
+            self._container.host.background.start(self._ship(growth, driver), name)
 
-    async def _ship(self, growth: reader.Growth) -> None:
+    async def _ship(self, growth: reader.Growth, driver: Driver) -> None:
         before = self._shipping
         if before is not None and not before.done():
             await asyncio.wait([before])  # what an earlier run has written goes first
         self._shipping = asyncio.current_task()
-        config = self._container.record.host_config.log_config
         try:
-            await Shipper(self.files, driver_of(config, self.origin())).run(growth)
+            await Shipper(self.files, driver).run(growth)
         finally:
             self._followers.discard(growth)
 
@@ -117,8 +136,10 @@ class LogKeeper:
             if self.files.is_due:
                 try:
                     await self.files.rotate(lambda: conmon.reopen_log(bundle))
-                except TimeoutError:
-                    _LOG.error("container %s: its log was not opened anew", self._container.id)
+                except OSError as error:  # a full disk, or conmon does not open it anew
+                    reason = error.strerror or "it was not opened anew"
+                    _LOG.error("container %s: log not rotated: %s", self._container.id, reason)
+                    await asyncio.sleep(_RETRY_S)
                 self._watch_growth()
                 continue
             await self._grown.wait()
@@ -126,7 +147,10 @@ class LogKeeper:
             await asyncio.sleep(_CHECK_EVERY_S)
 
     def end(self) -> None:
-        """The container has ended; all of its output is in the log."""
+        """The container has ended, or has not come up; all of its output is in the log."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
         if self._rotating is not None:
             self._rotating.cancel()
             self._rotating = None

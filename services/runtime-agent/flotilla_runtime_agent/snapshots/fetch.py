@@ -96,6 +96,8 @@ class _Source:
                     self._offset += len(chunk)
                     deadline = time.monotonic() + _PATIENCE_S
                     yield chunk
+                if self._offset < self._order.size_bytes:
+                    raise http.client.HTTPException("the answer has ended early")
             except (OSError, http.client.HTTPException) as error:
                 self._connection.close()
                 if time.monotonic() > deadline:
