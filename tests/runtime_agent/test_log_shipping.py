@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,12 +80,23 @@ async def test_lines_reach_a_syslog_server_and_stay_readable(node: SmallNode) ->
     assert log == b"ahoy\n"
 
 
+def _touch(path: str) -> None:
+    Path(path).touch()
+
+
 async def test_nothing_is_lost_while_the_receiver_is_away(nodes: NodeMaker) -> None:
     node = await nodes.start()
     place = nodes.folder / "log.sock"
     options = {"syslog-address": f"unix://{place}"}
     host = HostConfig(log_config=LogConfig(type="syslog", config=options))
-    await node.run("sh", "-c", "seq 1 100; sleep 1000", host=host)
+    first = socket.socket(socket.AF_UNIX)
+    first.bind(str(place))
+    first.listen()
+    command = "until [ -e /go ]; do sleep 0.1; done; seq 1 100; sleep 1000"
+    container = await node.run("sh", "-c", command, host=host)
+    first.close()
+    place.unlink()
+    _touch(f"/proc/{container.record.state.pid}/root/go")
     await nodes.start()
     seen: list[bytes] = []
     complete = asyncio.Event()
@@ -92,15 +104,52 @@ async def test_nothing_is_lost_while_the_receiver_is_away(nodes: NodeMaker) -> N
     async def receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
             seen.append(line.rpartition(b": ")[2])
-            if len(seen) == 100:
+            if set(seen) >= expected:
                 complete.set()
         writer.close()
 
+    expected = {b"%d\n" % number for number in range(1, 101)}
     server = await asyncio.start_unix_server(receive, place)
     async with asyncio.timeout(30):
         await complete.wait()
     server.close()
-    assert seen == [b"%d\n" % number for number in range(1, 101)]
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (
+            LogConfig(type="syslog", config={"syslog-address": "tcp://127.0.0.1:1"}),
+            "dial tcp 127.0.0.1:1: connect: connection refused",
+        ),
+        (
+            LogConfig(type="fluentd", config={"fluentd-address": "127.0.0.1:1"}),
+            "dial tcp 127.0.0.1:1: connect: connection refused",
+        ),
+        (
+            LogConfig(type="gelf", config={"gelf-address": "tcp://127.0.0.1:1"}),
+            "gelf: cannot connect to GELF endpoint: 127.0.0.1:1 "
+            "dial tcp 127.0.0.1:1: connect: connection refused",
+        ),
+    ],
+    ids=lambda value: getattr(value, "type", ""),
+)
+async def test_nothing_starts_without_a_receiver(
+    node: SmallNode, config: LogConfig, reason: str
+) -> None:
+    container = await node.create("true", host=HostConfig(log_config=config))
+    with pytest.raises(FlotillaError) as caught:
+        await container.start()
+    prefix = "failed to create task for container: failed to initialize logging driver: "
+    assert caught.value.message == prefix + reason
+    state = container.record.state
+    assert (state.status, state.exit_code, state.error) == ("created", 128, prefix + reason)
+
+
+async def test_an_asynchronous_driver_needs_no_receiver(node: SmallNode) -> None:
+    options = {"fluentd-address": "127.0.0.1:1", "fluentd-async": "true"}
+    host = HostConfig(log_config=LogConfig(type="fluentd", config=options))
+    assert (await node.run("true", host=host)).record.state.started_at is not None
 
 
 async def test_wrong_options_are_refused(node: SmallNode) -> None:

@@ -27,6 +27,24 @@ class Address:
         """Whether messages have to be told apart by the receiver."""
         return self.scheme in ("tcp", "tcp+tls", "unix")
 
+    @property
+    def place(self) -> str:
+        """Where that is, without the scheme."""
+        return self.path or f"{self.host}:{self.port}"
+
+
+def dial_error(address: Address, error: OSError) -> str:
+    """Say why there is no connection, in Go's words."""
+    if isinstance(error, ssl.SSLError):
+        return f"tls: {error.reason or error}"
+    network = address.scheme.removesuffix("+tls")
+    if isinstance(error, socket.gaierror):
+        return f"dial {network}: lookup {address.host}: no such host"
+    if isinstance(error, TimeoutError):
+        return f"dial {network} {address.place}: i/o timeout"
+    reason = (error.strerror or str(error)).lower()
+    return f"dial {network} {address.place}: connect: {reason}"
+
 
 def parse(text: str, driver: str, schemes: tuple[str, ...], default_port: int) -> Address:
     """Parse ``scheme://host:port`` or ``unix:///path``.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from flotilla_core.errors import InvalidArgumentError
+from flotilla_core.errors import InternalError, InvalidArgumentError
 from flotilla_engine.host_config import LogConfig
 from flotilla_runtime_agent.logs.drivers import JOURNAL_SOCKET, SHIPPED
 from flotilla_runtime_agent.logs.shipping import fluentd, gelf, journald, syslog
-from flotilla_runtime_agent.logs.shipping.addresses import Address, opened, parse
+from flotilla_runtime_agent.logs.shipping.addresses import Address, dial_error, opened, parse
 from flotilla_runtime_agent.logs.shipping.message import Line, Origin
 
 _FLUENTD = ("tcp", "tcp+tls", "unix")
@@ -19,12 +19,31 @@ Encoder = Callable[[Line], Iterator[bytes]]
 class Driver:
     """Sends lines; connects when it has to, and anew after a failure."""
 
-    def __init__(self, address: Address, encode: Encoder, tls: Mapping[str, str]) -> None:
-        """Connect to nobody yet."""
+    def __init__(
+        self,
+        address: Address,
+        encode: Encoder,
+        *,
+        tls: Mapping[str, str] | None = None,
+        refusal: Callable[[Address, OSError], str] = dial_error,
+    ) -> None:
+        """Connect to nobody yet; ``refusal`` words that nobody is there."""
         self._address = address
         self._encode = encode
-        self._tls = tls
+        self._tls = tls or {}
+        self._refusal = refusal
         self._connection: socket.socket | None = None
+
+    def connect(self) -> None:
+        """Connect before there is anything to send.
+
+        Raises:
+            InternalError: Saying in dockerd's words why nobody is there.
+        """
+        try:
+            self._connection = opened(self._address, self._tls)
+        except OSError as error:
+            raise InternalError(self._refusal(self._address, error)) from error
 
     def send(self, lines: Sequence[Line]) -> None:
         """Send lines, all or (as far as is known) none.
@@ -67,7 +86,11 @@ def driver_of(config: LogConfig, origin: Origin) -> Driver:
             return _fluentd(config.config, origin)
         case _:
             address = Address("unixgram", path=str(JOURNAL_SOCKET))
-            return Driver(address, lambda line: iter((journald.encode(line, origin),)), {})
+            return Driver(
+                address,
+                lambda line: iter((journald.encode(line, origin),)),
+                refusal=lambda _address, _error: "journald is not enabled on this host",
+            )
 
 
 def _syslog(options: Mapping[str, str], origin: Origin) -> Driver:
@@ -95,7 +118,11 @@ def _syslog(options: Mapping[str, str], origin: Origin) -> Driver:
             *(("key", "key"), ("skip-verify", "skip-verify")),
         )
     }
-    return Driver(address, encode, tls)
+    return Driver(address, encode, tls=tls, refusal=dial_error if text else _no_local_syslog)
+
+
+def _no_local_syslog(_address: Address, _error: OSError) -> str:
+    return "Unix syslog delivery error"
 
 
 def _gelf(options: Mapping[str, str], origin: Origin) -> Driver:
@@ -121,7 +148,12 @@ def _gelf(options: Mapping[str, str], origin: Origin) -> Driver:
         else:
             yield from gelf.datagrams(message, compression=compression, level=int(level))
 
-    return Driver(address, encode, {})
+    return Driver(address, encode, refusal=_no_gelf)
+
+
+def _no_gelf(address: Address, error: OSError) -> str:
+    reason = dial_error(address, error)
+    return f"gelf: cannot connect to GELF endpoint: {address.place} {reason}"
 
 
 def _fluentd(options: Mapping[str, str], origin: Origin) -> Driver:
@@ -134,7 +166,16 @@ def _fluentd(options: Mapping[str, str], origin: Origin) -> Driver:
     def encode(line: Line) -> Iterator[bytes]:
         yield fluentd.encode(line, origin, has_fractions=fractions)
 
-    return Driver(address, encode, {})
+    return Driver(address, encode)
+
+
+def connects_first(config: LogConfig) -> bool:
+    """Tell whether a container is started only if the receiver is there."""
+    is_async = any(
+        config.config.get(name, "").lower() in ("true", "1", "t")
+        for name in ("fluentd-async", "fluentd-async-connect")
+    )
+    return config.type in SHIPPED and not is_async
 
 
 def check_shipping(config: LogConfig, extra: Mapping[str, str]) -> None:
