@@ -11,7 +11,7 @@ from flotilla_bus import Empty
 from flotilla_bus.contracts import gateway
 from flotilla_core.errors import ConflictError
 from flotilla_core.ids import new_id
-from flotilla_engine.records import ContainerRecord
+from flotilla_engine.records import ContainerRecord, TunnelEnd
 
 
 def filtered(**values: list[str]) -> str:
@@ -285,6 +285,27 @@ async def test_new_networks_keep_off_the_hosts_own_routes(hosts: Any) -> None:
     assert network["IPAM"]["Config"] == [{"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}]
     asked = {"Config": [{"Subnet": "10.0.0.0/24"}]}
     await hosts.post("/networks/create", {"Name": "asked", "IPAM": asked})
-    secret = {"Name": "secret", "Driver": "overlay", "Options": {"encrypted": ""}}
-    refusal = await hosts.post("/networks/create", secret, status=501)
-    assert refusal == {"message": "networks encrypted between nodes are not offered"}
+
+
+async def test_encrypted_network_takes_only_nodes_that_can(hosts: Any) -> None:
+    await hosts.post("/networks/create", {"Name": "secret", "Options": {"encrypted": ""}})
+    assert (await hosts.get("/networks/secret"))["Options"] == {"encrypted": ""}
+    asked = {"Image": "busybox", "HostConfig": {"NetworkMode": "secret"}}
+    refusal = await hosts.post("/containers/create", asked, status=409)
+    assert "b: cannot encrypt network secret (its agent is older)" in refusal["message"]
+    b = hosts.nodes["b"]
+    b.record.tunnel = TunnelEnd(public_key="key b", address="fd00::b", port=51878)
+    await b.join()
+    assert (await hosts.run("c1", HostConfig=asked["HostConfig"]))[1] == "b"
+    [state] = b.networks.values()
+    assert [node.tunnel for node in state.nodes] == [b.record.tunnel]
+    # A new key is told to all that take part.
+    b.record.tunnel = b.record.tunnel.model_copy(update={"public_key": "another"})
+    [told] = (await b.join()).networks
+    assert told.revision > state.revision
+    assert told.nodes[0].tunnel == b.record.tunnel
+    # Nobody can pass for another node.
+    a = hosts.nodes["a"]
+    a.record.tunnel = b.record.tunnel.model_copy(update={"public_key": "key a"})
+    with pytest.raises(ConflictError, match="node b has this WireGuard key or address already"):
+        await a.join()

@@ -224,7 +224,9 @@ def _host(arguments: argparse.Namespace) -> None:
 def _node_list(arguments: argparse.Namespace) -> None:
     for node in gateway.nodes(stack.loaded(arguments.name)):
         labels = ",".join(f"{key}={value}" for key, value in sorted(node.labels.items()))
-        _say(f"{node.id:27}{node.name:20}{node.state.value:14}{node.address:17}{labels}".rstrip())
+        encrypts = "encrypts" if node.tunnel else ""
+        cells = f"{node.id:27}{node.name:20}{node.state.value:14}{node.address:17}{encrypts:10}"
+        _say(f"{cells}{labels}".rstrip())
 
 
 def _node(arguments: argparse.Namespace) -> None:

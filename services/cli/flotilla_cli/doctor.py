@@ -61,7 +61,11 @@ def _programs() -> Iterator[Finding]:
         "ip": "iproute2",
         "nsenter": "util-linux",
     }
-    useful = {"docker": "docker.io (only its command is needed)", "tini-static": "tini"}
+    useful = {
+        "docker": "docker.io (only its command is needed)",
+        "tini-static": "tini",
+        "wg": "wireguard-tools (for encrypted networks)",
+    }
     for table, is_needed in ((needed, True), (useful, False)):
         for program, package in table.items():
             found = shutil.which(program, path=_PROGRAM_PATH) is not None
@@ -76,6 +80,15 @@ def _kernel() -> Iterator[Finding]:
     for kind, trial in _LINK_KINDS.items():
         made = succeeds("unshare", "--net", "sh", "-c", trial)
         yield Finding(f"{kind} links", made, kind in ("bridge", "veth"), f"modprobe {kind}")
+    yield _encryption()
     cgroups = Path("/sys/fs/cgroup")
     mounted = (cgroups / "cgroup.controllers").exists() or (cgroups / "memory").is_dir()
     yield Finding("cgroups at /sys/fs/cgroup", mounted, True, "mount them, v1 or v2")
+
+
+def _encryption() -> Finding:
+    kernel = succeeds("unshare", "--net", "ip", "link", "add", "flt0", "type", "wireguard")
+    program = shutil.which("wireguard-go", path=_PROGRAM_PATH) is not None
+    fine = kernel or (program and Path("/dev/net/tun").exists())
+    remedy = "modprobe wireguard, or apt-get install wireguard-go and have /dev/net/tun"
+    return Finding("WireGuard (for encrypted networks)", fine, False, remedy)

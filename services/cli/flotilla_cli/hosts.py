@@ -9,7 +9,7 @@ from flotilla_cli import processes, simulation
 from flotilla_cli.commands import run_json, succeeds
 from flotilla_cli.stack import Host, Stack
 
-_AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}")
+_AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}|fw-[0-9a-z]{12}")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -36,16 +36,21 @@ def _belongs(stack: Stack, host: Host, pid: int, namespace: int | None) -> bool:
             f"{line}/".rpartition(":")[2].startswith(f"{stack.cgroup(host)}/") for line in cgroups
         ):
             return True
-        return _is_monitor(stack, host, pid)
+        return _is_outliving(stack, host, pid, "conmon", "wireguard-go")
     return False
 
 
 def _is_monitor(stack: Stack, host: Host, pid: int) -> bool:
+    return _is_outliving(stack, host, pid, "conmon")
+
+
+def _is_outliving(stack: Stack, host: Host, pid: int, *programs: str) -> bool:
+    """Say whether a process is one of these, which an agent starts and which outlive it."""
     with suppress(OSError):
         command = Path("/proc", str(pid), "cmdline").read_text(errors="replace").split("\0")
         folders = (f"{stack.host_data_dir(host)}/", f"{stack.host_run_dir(host)}/")
-        is_conmon = Path(command[0]).name == "conmon"
-        return is_conmon and any(part.startswith(folders) for part in command)
+        is_one = Path(command[0]).name in programs
+        return is_one and any(part.startswith(folders) for part in command)
     return False
 
 
@@ -82,6 +87,7 @@ def clean(stack: Stack, host: Host) -> None:
         simulation.tear_down_host(stack, host)
     else:
         _clean_own_network()
+    _remove_tunnel_socket(stack.host_run_dir(host))
     remove_cgroups(stack.cgroup(host))
 
 
@@ -93,6 +99,14 @@ def _clean_own_network() -> None:
         if _AGENT_LINK.fullmatch(name):
             succeeds("ip", "link", "del", name)
     succeeds("nft", "delete", "table", "inet", "flotilla")
+
+
+def _remove_tunnel_socket(run_dir: Path) -> None:
+    """Remove what a killed wireguard-go leaves; the agent has linked to it."""
+    link = run_dir / "wireguard.sock"
+    if link.is_symlink():
+        link.readlink().unlink(missing_ok=True)
+        link.unlink()
 
 
 def unmount_below(folder: Path) -> None:

@@ -80,6 +80,10 @@ def _system_status(nodes: list[NodeStatus]) -> list[list[str]]:
             ["  └ Operating System", node.info.operating_system],
             ["  └ Kernel Version", node.info.kernel_version],
             ["  └ Agent Version", record.engine_version],
+            [
+                "  └ Encryption",
+                record.encryption if record.tunnel else f"none: {record.encryption}",
+            ],
         ]
     return lines
 

@@ -1,6 +1,7 @@
 """The rows of networks and their endpoints, read within a transaction of the caller's."""
 
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from flotilla_core.ids import short_id
 from flotilla_engine.networking import EndpointSettings, Ipam
-from flotilla_engine.records import EndpointRecord, NetworkRecord
-from flotilla_gateway.catalogue.tables import ContainerRow, EndpointRow, Json, NetworkRow
+from flotilla_engine.records import EndpointRecord, NetworkNode, NetworkRecord, NodeInfo
+from flotilla_gateway.catalogue.tables import (
+    ContainerRow,
+    EndpointRow,
+    Json,
+    NetworkRow,
+    NodeRow,
+)
 from flotilla_gateway.domain.ipam import Subnet
 
 
@@ -43,6 +50,23 @@ def subnets_of(pools: object) -> list[Subnet]:
     """Return the subnets of a network's pools."""
     configs = Ipam.model_validate(pools).config
     return [ipaddress.ip_network(config.subnet) for config in configs if config.subnet]
+
+
+async def nodes_of(
+    connection: AsyncConnection, node_ids: Collection[str], *, tunnels: bool
+) -> list[NetworkNode]:
+    """Return these nodes as parts of a network, with their ends of the tunnels if asked for."""
+    query = select(NodeRow.id, NodeRow.name, NodeRow.addr, NodeRow.info)
+    rows = await connection.execute(query.where(NodeRow.id.in_(node_ids)).order_by(NodeRow.id))
+    return [
+        NetworkNode(
+            id=row.id,
+            name=row.name,
+            address=row.addr,
+            tunnel=NodeInfo.model_validate_json(row.info).node.tunnel if tunnels else None,
+        )
+        for row in rows
+    ]
 
 
 async def endpoints_where(

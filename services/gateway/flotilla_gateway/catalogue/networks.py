@@ -14,7 +14,7 @@ from flotilla_core.errors import (
 )
 from flotilla_database import Database
 from flotilla_engine.networking import EndpointSettings, Ipam
-from flotilla_engine.records import EndpointRecord, NetworkNode, NetworkRecord, NetworkState
+from flotilla_engine.records import EndpointRecord, NetworkRecord, NetworkState
 from flotilla_gateway.catalogue.container_rows import bump, endpoint_values
 from flotilla_gateway.catalogue.leases import lease_endpoint, take_part
 from flotilla_gateway.catalogue.network_rows import (
@@ -22,6 +22,7 @@ from flotilla_gateway.catalogue.network_rows import (
     endpoints_where,
     known_network,
     network_rows,
+    nodes_of,
     subnets_of,
 )
 from flotilla_gateway.catalogue.tables import (
@@ -29,7 +30,6 @@ from flotilla_gateway.catalogue.tables import (
     EndpointRow,
     FleetRow,
     NetworkRow,
-    NodeRow,
     ParticipantRow,
 )
 from flotilla_gateway.domain.ipam import Subnet
@@ -233,17 +233,11 @@ class Networks:
                 connection, EndpointRow.network_id == network_id, EndpointRow.mac.is_not(None)
             )
             wanted = {endpoint.node_id for endpoint in endpoints}
-            nodes = (
-                await connection.execute(
-                    select(NodeRow.id, NodeRow.name, NodeRow.addr)
-                    .where(NodeRow.id.in_(wanted))
-                    .order_by(NodeRow.id)
-                )
-            ).all()
+            nodes = await nodes_of(connection, wanted, tunnels=network.record.encrypted)
         return NetworkState(
             network=network.record.model_copy(update={"ipam": network.pools}),
             revision=network.revision,
-            nodes=[NetworkNode(id=row.id, name=row.name, address=row.addr) for row in nodes],
+            nodes=nodes,
             endpoints=endpoints,
         )
 

@@ -132,6 +132,7 @@ class Creation:
             homes.append(Home(request.view.node_id, "not the node that was asked"))
         host_config = await self._references.resolved(host_config, homes)
         volumes = await self._references.volumes(config, host_config, homes)
+        networks = await self._asked_networks(host_config, request.networking, config.hostname)
         draft = _Draft(
             name=request.name,
             image=image,
@@ -144,9 +145,12 @@ class Creation:
                 memory_bytes=host_config.memory_reservation,
                 ports=port_claims(host_config),
                 homes=homes,
+                encrypted=next(
+                    (one.name for one, _ in networks.values() if one and one.encrypted), ""
+                ),
             ),
             volumes=volumes,
-            networks=await self._asked_networks(host_config, request.networking, config.hostname),
+            networks=networks,
             image_mounts={
                 mount.source: await self.image(mount.source, request.platform)
                 for mount in host_config.mounts

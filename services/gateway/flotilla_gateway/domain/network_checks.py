@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from flotilla_core.errors import (
     InvalidArgumentError,
     NotFoundError,
-    NotImplementedYetError,
     PermissionDeniedError,
 )
 from flotilla_engine.records import NetworkRecord
@@ -32,8 +31,6 @@ def check_request(asked: NetworkRecord) -> None:
         raise PermissionDeniedError("cannot create a swarm scoped network when swarm is not active")
     if asked.ipam.driver not in ("default", "null", ""):
         raise NotFoundError(f'plugin "{asked.ipam.driver}" not found')
-    if asked.options.get("encrypted", "false") not in ("false", "0"):
-        raise NotImplementedYetError("networks encrypted between nodes are not offered")
     ipam.validate(asked.ipam, enable_ipv6=asked.enable_ipv6)
     mtu = asked.options.get(_MTU, "")
     if mtu and not re.fullmatch(r"[+-]?\d+", mtu):

@@ -7,7 +7,7 @@ from flotilla_bus import Bus, Service
 from flotilla_bus.contracts import gateway
 from flotilla_bus.methods import Empty
 from flotilla_core.errors import ConflictError, PermissionDeniedError
-from flotilla_engine.records import NetworkState
+from flotilla_engine.records import NetworkState, NodeRecord
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.nodes import Nodes
@@ -61,7 +61,12 @@ class NodeSync:
             raise PermissionDeniedError(f"node {speaker} may not join as {node.id}")
         if self._require_token and speaker not in await self._nodes.known():
             await self._catalogue.nodes.check_token(request.token)
+        moved = await self._has_moved(node)
         await self._nodes.joined(request.info, request.session)
+        if moved:
+            networks = await self._catalogue.networks.of_node(node.id)
+            await self._catalogue.networks.changed(networks)
+            self._learning.touch(networks)
         stray = await self._learning.compared(speaker, request.containers)
         await self._drop_unknown(speaker, {change.id for change in request.containers})
         await self._note_volumes(request)
@@ -72,6 +77,25 @@ class NodeSync:
             len(stray),
         )
         return gateway.JoinAnswer(stray=stray, networks=await self._networks_of(speaker))
+
+    async def _has_moved(self, node: NodeRecord) -> bool:
+        """Say whether others know another address, or another end of the tunnels, of the node.
+
+        Raises:
+            ConflictError: If the end of the tunnels is another node's.
+        """
+        known = await self._nodes.known()
+        for other in known.values():
+            end = other.info.node.tunnel
+            if other.id == node.id or end is None or node.tunnel is None:
+                continue
+            if end.address == node.tunnel.address or end.public_key == node.tunnel.public_key:
+                raise ConflictError(f"node {other.name} has this WireGuard key or address already")
+        before = known.get(node.id)
+        if before is None:
+            return False
+        there = before.info.node
+        return (there.address, there.tunnel) != (node.address, node.tunnel)
 
     async def _drop_unknown(self, node_id: str, present: set[str]) -> None:
         """Forget containers that their node does not have; it is the truth.

@@ -59,6 +59,14 @@ def resources(wanted: Wanted, candidate: Candidate) -> str:
     return ""
 
 
+def encryption(wanted: Wanted, candidate: Candidate) -> str:
+    """Refuse nodes that cannot take part in an encrypted network."""
+    if not wanted.encrypted or candidate.node.tunnel is not None:
+        return ""
+    reason = candidate.node.encryption or "its agent is older"
+    return f"cannot encrypt network {wanted.encrypted} ({reason})"
+
+
 def constraints(wanted: Wanted, candidate: Candidate) -> str:
     """Refuse nodes that do not meet a constraint."""
     return _first_unmet(wanted.wishes.constraints, candidate, _attribute, "constraint")
@@ -149,6 +157,7 @@ FILTERS: tuple[Filter, ...] = (
     home,
     active,
     platform,
+    encryption,
     constraints,
     affinities,
     resources,

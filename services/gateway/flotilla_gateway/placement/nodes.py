@@ -45,6 +45,7 @@ class Wanted:
     memory_bytes: int = 0
     ports: Sequence[PortClaim] = ()
     homes: Sequence[Home] = ()
+    encrypted: str = ""  # name of a network that must not leave a node in the clear
 
 
 @dataclass(frozen=True)
