@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.runtime_agent.conftest import NodeMaker, SmallNode
 
     from flotilla_runtime_agent.containers.container import Container
-    from flotilla_runtime_agent.containers.execs import Exec
+    from flotilla_runtime_agent.containers.exec import Exec
 
 
 def _exec(container: Container, *command: str, **config: object) -> Exec:
@@ -67,6 +67,21 @@ async def test_terminal(node: SmallNode) -> None:
     started = _exec(container, "test", "-t", "0", tty=True)
     await _output(started, tty=True)
     assert started.record.exit_code == 0
+
+
+async def test_a_monitor_that_waits_is_used_or_goes(node: SmallNode) -> None:
+    container = await node.run("sleep", "1000")
+    used = _exec(container, "echo", "used")
+    container.execs.get_ready(used)
+    assert await _output(used) == b"used\n"
+    other = _exec(container, "test", "-t", "0")
+    container.execs.get_ready(other)
+    await _output(other, tty=True)  # not as it was created
+    assert other.record.exit_code == 0
+    left = _exec(container, "echo", "left")
+    container.execs.get_ready(left)
+    await container.kill("KILL", "")
+    assert (left.record.exit_code, left.is_ready) == (137, False)
 
 
 async def test_command_that_is_missing(node: SmallNode) -> None:

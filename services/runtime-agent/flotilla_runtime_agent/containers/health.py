@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 from flotilla_core.clock import now
 from flotilla_core.errors import FlotillaError
-from flotilla_core.ids import new_id
+from flotilla_core.ids import new_exec_id
 from flotilla_engine.config import HealthConfig
 from flotilla_engine.exec import ExecConfig
 from flotilla_engine.state import Health, HealthcheckResult
-from flotilla_runtime_agent.containers.execs import Exec
+from flotilla_runtime_agent.containers.exec import Exec
 
 if TYPE_CHECKING:
     from flotilla_runtime_agent.containers.container import Container
 
 _SECOND = 1_000_000_000
+_KINDS = ("CMD", "CMD-SHELL")  # any other one is no check
 _KEPT_RESULTS = 5
 _OUTPUT_LIMIT = 4096
 
@@ -31,7 +32,7 @@ class HealthMonitor:
 
     def _config(self) -> HealthConfig | None:
         config = self._container.record.config.healthcheck
-        if config is None or not config.test or config.test[0] in ("NONE", ""):
+        if config is None or not config.test or config.test[0] not in _KINDS:
             return None
         return config
 
@@ -91,7 +92,7 @@ class HealthMonitor:
         )
         started = now()
         try:
-            probe = container.execs.create(new_id(), asked)
+            probe = container.execs.create(new_exec_id(self._container.id), asked)
             probe.claim()
         except FlotillaError:
             return None

@@ -23,10 +23,14 @@ from flotilla_runtime_agent.runtime.processes import Child, ProcessRef, readable
 ATTACH_LIMIT = 32768
 """Longer messages to the attach socket are cut by conmon, silently."""
 
+EXEC_PROCESS = "process.json"
+"""What an exec starts; read when it is started."""
+
 NO_LOG = "none"
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "TZ": "UTC0",  # of the times in logs
+    "GOMAXPROCS": "1",  # of the runtime, which does one thing after the other
 }
 
 
@@ -84,7 +88,7 @@ class Monitoring:
         if self.leave_stdin_open:
             argv.append("--leave-stdin-open")
         if self.exec_id:
-            argv += ["--exec", "--exec-attach", "--exec-process-spec", self.bundle / "process.json"]
+            argv += ["--exec", "--exec-attach", "--exec-process-spec", self.bundle / EXEC_PROCESS]
         return [*argv, *self.extra]
 
 

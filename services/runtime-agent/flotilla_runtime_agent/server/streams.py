@@ -11,7 +11,7 @@ from flotilla_core.errors import ConflictError, FlotillaError
 from flotilla_runtime_agent import sessions
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.containers import Containers
-from flotilla_runtime_agent.containers.execs import Exec
+from flotilla_runtime_agent.containers.exec import Exec
 from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.waits import Exit
 from flotilla_runtime_agent.logs.records import Renderer, frame, stamp_of
@@ -127,6 +127,7 @@ class Streams:
         """``exec.create``."""
         container = self._containers.get(request.container)
         created = container.execs.create(request.exec_id, request.config)
+        container.execs.get_ready(created)
         return agent.ExecAnswer(record=created.record)
 
     async def exec_inspect(self, request: agent.ExecRequest) -> agent.ExecAnswer:
