@@ -74,6 +74,23 @@ async def test_half_made_folder_is_removed(nodes: NodeMaker) -> None:
     assert not folder.exists()
 
 
+async def test_container_that_cannot_be_read_is_left_alone(nodes: NodeMaker) -> None:
+    first = await nodes.start()
+    container = await first.run("sleep", "1000")
+    assert container.process is not None
+    file = first.host.store.folder(container.id) / "container.json"
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    second = await nodes.start()
+    assert list(second.containers) == []
+    assert container.process.is_alive()
+    assert await second.host.snapshots.mount(container.id)
+    file.write_bytes(whole)
+    third = await nodes.start()
+    assert third.containers.get(container.id).record.state.running
+    assert (await third.host.snapshots.get(container.id)).root.exists()
+
+
 async def test_monitor_killed_means_container_killed(nodes: NodeMaker) -> None:
     node = await nodes.start()
     container = await node.run("sleep", "1000")

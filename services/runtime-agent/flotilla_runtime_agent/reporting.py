@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import time_ns
 
 from flotilla_bus import Bus
@@ -163,12 +163,20 @@ class Membership:
             _LOG.warning("stray container %s is not removed: %s", container_id, error)
 
     async def _take_networks(self, states: list[NetworkState]) -> None:
+        """Take over the networks; one that cannot be had does not keep the node out."""
         wanted = {state.network.id for state in states}
         for known in await self._networks.network_states():
             if known.network.id not in wanted:
-                await self._networks.remove_network(known.network.id)
+                await self._told(known, self._networks.remove_network(known.network.id))
         for state in states:
-            await self._networks.apply(state)
+            await self._told(state, self._networks.apply(state))
+
+    @staticmethod
+    async def _told(state: NetworkState, change: Awaitable[None]) -> None:
+        try:
+            await change
+        except (FlotillaError, OSError) as error:
+            _LOG.warning("network %s is not as it should be: %s", state.network.name, error)
 
     async def _report(self) -> None:
         changes = self._reports.take()

@@ -34,7 +34,7 @@ async def prepare(host: Host, found: Sequence[Stored]) -> Mapping[str, ProcessRe
     Returns:
         The monitors that run, by container id.
     """
-    ids = [stored.record.id for stored in found]
+    ids = host.store.ids()
     await host.snapshots.repair(ids)
     monitors = _monitors(host.paths.run)
     await _clear_strays(host, ids, monitors)

@@ -68,6 +68,10 @@ class Store:
         """Return the container's folder."""
         return self._root / container_id
 
+    def ids(self) -> list[str]:
+        """Return the ids of all containers, also of those that ``load`` cannot read."""
+        return sorted(folder.name for folder in self._root.iterdir())
+
     def load(self) -> list[Stored]:
         """Read all containers; half-made folders are removed."""
         found = []

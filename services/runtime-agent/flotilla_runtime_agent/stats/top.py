@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shlex
 from collections.abc import Sequence
 
 from flotilla_bus.contracts.agent import TopAnswer
@@ -20,7 +19,7 @@ async def processes(pids: Sequence[int], ps_args: str) -> TopAnswer:
         InvalidArgumentError: If a column other than the process id is to be named PID.
         InternalError: If ps fails, or shows no process ids.
     """
-    arguments = shlex.split(ps_args) or [_DEFAULT]
+    arguments = ps_args.split() or [_DEFAULT]
     if arguments == [_DEFAULT]:
         rows = await asyncio.to_thread(process_table.rows, pids)
         return TopAnswer(titles=process_table.TITLES, processes=rows)
