@@ -37,6 +37,30 @@ def test_up_without_a_program_names_the_package(
     assert said == "flotilla: this machine lacks: conmon (apt-get install conmon)\n"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["up", "--listen", "0.0.0.0:2375"], "0.0.0.0:2375: tcp://HOST:PORT"),
+        (["node", "label", "host1", "disk"], "disk: KEY=VALUE is expected"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_done(
+    wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(wrong)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_folder_that_cannot_be_made_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "findings", lambda: iter(()))
+    assert main(["up", "--data-dir", "/proc/none"]) == 1
+    assert capsys.readouterr().err == "flotilla: /proc/none: No such file or directory\n"
+
+
 def test_status_of_no_stack_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--name", "none"]) == 1
     assert "there is no stack none" in capsys.readouterr().err

@@ -21,11 +21,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Command = arguments.command
     try:
         command(arguments)
-    except (CommandError, FlotillaError, PermissionError) as error:
-        print(f"flotilla: {error}", file=sys.stderr)
-        return 1
     except (KeyboardInterrupt, BrokenPipeError):
         return 130
+    except (CommandError, FlotillaError) as error:
+        print(f"flotilla: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"flotilla: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -55,7 +59,7 @@ def _add_stack_commands(commands: "Subcommands[argparse.ArgumentParser]") -> Non
     up = _add(commands, "up", _up, "bring a fleet up on this machine; safe to repeat")
     up.add_argument("--hosts", type=int, help="1: this host; more: simulated hosts")
     up.add_argument("--data-dir", type=Path, help="where everything is kept")
-    up.add_argument("--listen", action="append", help=_LISTEN)
+    up.add_argument("--listen", action="append", type=_endpoint, help=_LISTEN)
     up.add_argument("--quiet", action="store_true", help="no progress")
     down = _add(commands, "down", _down, "stop the fleet and its containers")
     down.add_argument("--purge", action="store_true", help="remove its data as well")
@@ -115,7 +119,7 @@ def _add_fleet_commands(commands: "Subcommands[argparse.ArgumentParser]") -> Non
         parser.set_defaults(verb=verb)
         parser.add_argument("node")
         if verb == "label":
-            parser.add_argument("label", nargs="+", help="KEY=VALUE")
+            parser.add_argument("label", nargs="+", type=_label, help="KEY=VALUE")
         if verb == "rm":
             parser.add_argument("--force", action="store_true")
     volume = commands.add_parser("volume", help="move volumes between nodes")
@@ -123,6 +127,19 @@ def _add_fleet_commands(commands: "Subcommands[argparse.ArgumentParser]") -> Non
     move = _add(volume_verbs, "move", _volume_move, "move an unused volume to another node")
     move.add_argument("volume")
     move.add_argument("node")
+
+
+def _endpoint(text: str) -> str:
+    if not text.startswith(("tcp://", "tls://", "unix:///")):
+        raise argparse.ArgumentTypeError(f"{text}: {_LISTEN.partition(';')[0]} is expected")
+    return text
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"{text}: KEY=VALUE is expected")
+    return key, value
 
 
 def _need_root() -> None:
@@ -235,9 +252,7 @@ def _node(arguments: argparse.Namespace) -> None:
         case "rm":
             gateway.remove_node(known, arguments.node, arguments.force)
         case "label":
-            pairs = [label.partition("=") for label in arguments.label]
-            labels = {key: value for key, _, value in pairs}
-            gateway.update_node(known, arguments.node, labels=labels)
+            gateway.update_node(known, arguments.node, labels=dict(arguments.label))
         case verb:
             gateway.update_node(known, arguments.node, drained=verb == "drain")
 

@@ -1,6 +1,7 @@
 """Starts processes that outlive the command, finds them again, and ends them."""
 
 import os
+import re
 import select
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 from flotilla_cli.failure import CommandError
 
 _POLL_S = 0.02
+_LOG_HEAD = re.compile(r"^\d{4}-\d\d-\d\dT\S+ [A-Z]+ +[a-z-]+ ")
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,12 @@ class Process:
         eventually(lambda: self.pid() is None, 10)
 
     def last_words(self) -> str:
-        """Return the log's last line, for an error message."""
+        """Return the log's last line without time, level and service, for an error message."""
         try:
             lines = self.log_file.read_text(errors="replace").strip().splitlines()
         except FileNotFoundError:
             return ""
-        return lines[-1][:400] if lines else ""
+        return _LOG_HEAD.sub("", lines[-1])[:400] if lines else ""
 
 
 class Readiness:
