@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -69,8 +71,17 @@ class Stack:
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
     def kill(self, service: str) -> None:
-        """Kill a service with SIGKILL: nats, image-store, registry-proxy, gateway or agent-HOST."""
-        self.flotilla("service", "kill", service).checked()
+        """Kill a service with SIGKILL: nats, image-store, registry-proxy, gateway or agent-HOST.
+
+        At once, and not by the command, whose own start would decide the moment.
+        """
+        pid = int((self.run_dir / f"{service}.pid").read_text().split()[0])
+        process = os.pidfd_open(pid)
+        try:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+            select.select([process], [], [], _COMMAND_TIMEOUT_S)
+        finally:
+            os.close(process)
 
     def start(self, service: str) -> None:
         """Start a service and wait until it serves."""
