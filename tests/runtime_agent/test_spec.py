@@ -158,7 +158,7 @@ def test_seccomp_follows_capabilities() -> None:
         "architectures": [],
         "syscalls": [],
     }
-    with pytest.raises(FlotillaError, match="decoding seccomp profile failed"):
+    with pytest.raises(FlotillaError, match="Decoding seccomp profile failed"):
         seccomp.from_security_options(["seccomp=/no/json"], [], privileged=False)
 
 

@@ -59,7 +59,7 @@ def fill_in(
     if host_config.network_mode in ("", "default"):
         host_config.network_mode = "bridge"
     if host_config.memory > 0 and host_config.memory_swap == 0:
-        host_config.memory_swap = host_config.memory * 2
+        host_config.memory_swap = min(host_config.memory * 2, 2**63 - 1)
     if host_config.memory_swappiness == -1:
         host_config.memory_swappiness = None
     if host_config.pids_limit is not None and host_config.pids_limit <= 0:

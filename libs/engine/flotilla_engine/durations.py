@@ -13,6 +13,8 @@ _UNITS_NS = {
     "h": 3_600_000_000_000,
 }
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_NUMBER = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+_UNIT = re.compile(r"[^0-9.]+")
 _INT64_MAX = 2**63 - 1
 
 
@@ -36,6 +38,10 @@ def parse_duration(text: str) -> int:
             break
         total += _scaled(part.group(1), _UNITS_NS[part.group(2)])
         position = part.end()
+    if left := _NUMBER.match(rest, position):
+        unit = _UNIT.match(rest, left.end())
+        wrong = f'unknown unit "{unit[0]}"' if unit else "missing unit"
+        raise ValueError(f'time: {wrong} in duration "{text}"')
     if not rest or position != len(rest) or total > _INT64_MAX:
         raise ValueError(f'time: invalid duration "{text}"')
     return sign * total

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from flotilla_engine.model import EngineModel, Int64
 
+RUNC_SHIM = "io.containerd.runc.v2"
+"""containerd's name of runc, which dockerd takes as a runtime's name too."""
+
 
 class RestartPolicy(EngineModel):
     """``RestartPolicy``: no, always, unless-stopped or on-failure."""

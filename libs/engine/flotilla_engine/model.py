@@ -1,5 +1,6 @@
 """Base of all Engine API models: PascalCase on the wire, Go's idea of null and of types."""
 
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,6 +31,38 @@ class EngineModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, value: Any) -> Any:
-        if isinstance(value, dict) and None in value.values():
-            return {key: item for key, item in value.items() if item is not None}
+        if not isinstance(value, dict):
+            return value
+        if None in value.values():
+            value = {key: item for key, item in value.items() if item is not None}
+        for key, item in value.items():
+            if _has_null(item) and key in _texts(cls):
+                value = value | {key: _filled(item)}
         return value
+
+
+@cache
+def _texts(model: type[EngineModel]) -> frozenset[str]:
+    """Return the wire names of a model's lists and maps of texts."""
+    return frozenset(
+        field.alias or name
+        for name, field in model.model_fields.items()
+        if field.annotation in (list[str], list[str] | None, dict[str, str])
+    )
+
+
+def _has_null(value: Any) -> bool:
+    match value:
+        case list():
+            return None in value
+        case dict():
+            return None in value.values()
+        case _:
+            return False
+
+
+def _filled(value: Any) -> Any:
+    """Put an empty text, Go's zero value, where there is a null."""
+    if isinstance(value, list):
+        return ["" if item is None else item for item in value]
+    return {key: "" if item is None else item for key, item in value.items()}

@@ -1,5 +1,6 @@
 """Checks of ``ContainerCreate`` (moby ``daemon/container.go``, ``runconfig``)."""
 
+import posixpath
 import re
 from ipaddress import ip_address
 
@@ -58,8 +59,8 @@ def check_create(
 ) -> list[str]:
     """Check a create request; returns warnings.
 
-    Adapts the request to the client's version first, and moves a container-wide MAC address to
-    its endpoint. What is left open is for ``defaults.fill_in``.
+    Adapts the request to the client's version first, cleans its working folder, and moves a
+    container-wide MAC address to its endpoint. What is left open is for ``defaults.fill_in``.
 
     Raises:
         InvalidArgumentError: With dockerd's text.
@@ -89,6 +90,9 @@ def check_create(
     warnings += check_modes(host_config)
     check_log_config(host_config.log_config)
     _check_security(host_config)
+    for option in host_config.storage_opt:
+        if option.lower() != "size":
+            raise InvalidArgumentError(f"Unknown option {option}")
     for link in host_config.links:
         _check_link(link)
     return warnings
@@ -100,6 +104,8 @@ def _check_config(config: ContainerConfig) -> None:
             f"the working directory '{config.working_dir}' is invalid, "
             "it needs to be an absolute path"
         )
+    if config.working_dir:
+        config.working_dir = "/" + posixpath.normpath(config.working_dir).lstrip("/")
     if config.stop_signal:
         parse_signal(config.stop_signal)
     for variable in config.env:

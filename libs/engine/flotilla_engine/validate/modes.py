@@ -60,7 +60,8 @@ def check_modes(host_config: HostConfig) -> list[str]:
         ("cgroup namespace", host_config.cgroupns_mode, ("", "host", "private")),
     )
     for name, mode, modes in valid:
-        if mode not in modes and not (mode.startswith("container:") and "container:" in modes):
+        is_joined = "container:" in modes and mode.startswith("container:")
+        if (mode not in modes and not is_joined) or (name, mode) == ("PID", "container:"):
             raise InvalidArgumentError(f"invalid {name} mode: {mode}")
     if host_config.shm_size < 0:
         raise InvalidArgumentError("SHM size can not be less than 0")

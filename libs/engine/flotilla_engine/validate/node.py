@@ -1,7 +1,7 @@
 """Checks that depend on the host: CPUs, runtimes and what its kernel can."""
 
 from flotilla_core.errors import InvalidArgumentError
-from flotilla_engine.host_config import HostConfig, Resources
+from flotilla_engine.host_config import RUNC_SHIM, HostConfig, Resources
 from flotilla_engine.records import NodeInfo
 from flotilla_engine.validate.resources import parse_cpuset
 
@@ -17,7 +17,7 @@ def check_on_node(resources: Resources, info: NodeInfo) -> list[str]:
         InvalidArgumentError: With dockerd's text.
     """
     cpus = info.node.cpus
-    if cpus and resources.nano_cpus > cpus * 1_000_000_000:
+    if cpus and not 0 <= resources.nano_cpus <= cpus * 1_000_000_000:
         raise InvalidArgumentError(
             f"Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
         )
@@ -32,7 +32,8 @@ def check_on_node(resources: Resources, info: NodeInfo) -> list[str]:
         raise InvalidArgumentError("Range of blkio weight is from 10 to 1000")
     if isinstance(resources, HostConfig):
         runtime = resources.runtime
-        if runtime and info.runtimes and runtime not in info.runtimes:
+        known = (*info.runtimes, "", RUNC_SHIM)
+        if info.runtimes and runtime not in known:
             raise InvalidArgumentError(f"unknown or invalid runtime name: {runtime}")
     warnings = _warnings(resources, info)
     if not info.blkio_weight:

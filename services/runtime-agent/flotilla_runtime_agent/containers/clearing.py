@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 
-from flotilla_core.errors import FlotillaError
+from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.sources import image_mount_folder
 from flotilla_runtime_agent.containers.store import Stored
@@ -33,7 +34,9 @@ async def clear(host: Host, stored: Stored) -> None:
     """Take away everything that a run has needed; calling it twice is harmless."""
     record = stored.record
     bundle = host.paths.bundle(record.id)
-    runtime = host.runtimes.get(record.host_config.runtime or host.default_runtime)
+    runtime = None
+    with suppress(InvalidArgumentError):  # it is not configured any more
+        runtime = host.runtime(record.host_config.runtime)
     try:
         await cgroup.remove(host.cgroup(record))
     except TimeoutError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from flotilla_core.errors import InternalError
 from flotilla_engine.records import ContainerRecord
 from flotilla_runtime_agent.containers.peers import Peers
 from flotilla_runtime_agent.ports import Attachment
@@ -32,6 +35,7 @@ class EtcFiles:
     def write(self, attachment: Attachment | None) -> None:
         """Write hostname, hosts and resolv.conf; before the wiring they only have to exist."""
         record = self._record
+        _check_name_servers(record.host_config.dns)
         mode = record.host_config.network_mode
         if mode.startswith("container:"):
             peer = self._peers(mode.removeprefix("container:")).record
@@ -63,6 +67,16 @@ class EtcFiles:
             with suppress(OSError):
                 given = Path("/etc/resolv.conf").read_text()
         files.write_in_place(self._folder / "resolv.conf", given)
+
+
+def _check_name_servers(addresses: Sequence[str]) -> None:
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InternalError(
+                f'bad nameserver address {address}: ParseAddr("{address}"): unable to parse IP'
+            ) from None
 
 
 def write_network_files(folder: Path, attachment: Attachment) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flotilla_core.errors import InvalidArgumentError
+from flotilla_engine.host_config import RUNC_SHIM
 from flotilla_engine.records import ContainerRecord
 from flotilla_runtime_agent.containers.outlet import Outlet
 from flotilla_runtime_agent.containers.store import Store
@@ -93,7 +94,8 @@ class Host:
         Raises:
             InvalidArgumentError: With dockerd's text.
         """
-        chosen = self.runtimes.get(name or self.default_runtime)
+        known = "runc" if name == RUNC_SHIM else name
+        chosen = self.runtimes.get(known or self.default_runtime)
         if chosen is None:
             raise InvalidArgumentError(f"unknown or invalid runtime name: {name}")
         return chosen

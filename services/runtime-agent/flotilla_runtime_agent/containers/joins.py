@@ -44,7 +44,7 @@ class Joins:
 
     def _network_events(self, action: str) -> None:
         for name, settings in self._container.record.networks.items():
-            kind = name if name in ("host", "none") else "bridge"
+            kind = {"host": "host", "none": "null"}.get(name, "bridge")
             attributes = {"container": self._container.id, "name": name, "type": kind}
             self._container.host.outlet.event("network", action, settings.network_id, attributes)
 

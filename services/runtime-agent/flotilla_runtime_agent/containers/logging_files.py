@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from flotilla_core.errors import InternalError, NotImplementedYetError
+from flotilla_core.errors import FlotillaError, InternalError, NotImplementedYetError
 from flotilla_runtime_agent.logs import drivers, reader
 from flotilla_runtime_agent.logs.files import LogFiles
 from flotilla_runtime_agent.logs.records import Renderer
@@ -49,21 +49,21 @@ class LogKeeper:
             self._files = LogFiles(path, drivers.rotation_of(config))
         return self._files
 
-    async def connect(self) -> None:
-        """Connect to where the log is shipped, before a run.
+    async def prepare(self) -> None:
+        """Have the driver ready for a run, connected to where the log is shipped.
 
         Raises:
             InternalError: With dockerd's text; the container does not start then.
         """
         config = self._container.record.host_config.log_config
-        if not connects_first(config):
-            return
-        driver = driver_of(config, self.origin())
         try:
-            await asyncio.to_thread(driver.connect)
-        except InternalError as error:
+            drivers.check_values(config, self._container.record.config)
+            if connects_first(config):
+                driver = driver_of(config, self.origin())
+                await asyncio.to_thread(driver.connect)
+                self._driver = driver
+        except FlotillaError as error:
             raise InternalError(f"{_NO_DRIVER}: {error.message}") from error
-        self._driver = driver
 
     def begin(self) -> None:
         """The container runs."""

@@ -79,7 +79,7 @@ class Runs:
 
     async def _launch(self) -> Monitored:
         host, stored = self._container.host, self._container.stored
-        await self.logs.connect()
+        await self.logs.prepare()
         monitored = await Launch(host, stored, self._peers, self._joins.joined).up()
         stored.run = StoredRun(
             monitor=StoredProcess.of(monitored.monitor),

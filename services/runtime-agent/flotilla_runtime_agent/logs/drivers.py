@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from flotilla_core.errors import InternalError, InvalidArgumentError
+from flotilla_core.errors import InvalidArgumentError
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import LogConfig
 from flotilla_runtime_agent.logs.files import Rotation
@@ -25,6 +25,17 @@ _EVERYWHERE = {
 }
 _SIZE = re.compile(r"^(\d+(?:\.\d+)?) ?([kKmMgGtTpP]?)(?:i?[bB])?$")
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+_TAG_FIELD = re.compile(r"\{\{ *\.(\w+) *\}\}")
+_TAG_FIELDS = frozenset(
+    {
+        *("ID", "FullID", "Name", "ImageName", "ImageID", "ImageFullID", "DaemonName", "Command"),
+        *("ContainerID", "ContainerName", "ContainerImageID", "ContainerImageName"),
+    }
+)
 _OPTIONS: dict[str, set[str]] = {
     "json-file": {*_EXTRA, "max-size", "max-file", "compress"},
     "local": {"max-size", "max-file", "compress"},
@@ -73,11 +84,17 @@ def check(config: LogConfig) -> None:
     for option in config.config:
         if option not in known and option not in _EVERYWHERE:
             raise InvalidArgumentError(f"unknown log opt '{option}' for {driver} log driver")
-    if driver == "journald" and not JOURNAL_SOCKET.exists():
-        raise InternalError(
-            "failed to initialize logging driver: journald is not enabled on this host"
-        )
+
+
+def check_values(config: LogConfig, container: ContainerConfig) -> None:
+    """Refuse values that dockerd looks at only when a container starts.
+
+    Raises:
+        InvalidArgumentError: With dockerd's text.
+    """
     rotation_of(config)
+    extra_attributes(config, container)
+    check_tag(config.config.get("tag", ""))
 
 
 def rotation_of(config: LogConfig) -> Rotation:
@@ -88,43 +105,70 @@ def rotation_of(config: LogConfig) -> Rotation:
     """
     driver, options = config.type or DEFAULT_DRIVER, config.config
     if driver in SHIPPED:
-        return _cache_rotation(options)
-    if driver == "local":
-        size, files, compress = options.get("max-size", "20m"), "5", "true"
-    else:
-        size, files, compress = options.get("max-size", "-1"), "1", "false"
-    max_bytes = 0 if size == "-1" else _size(size)
-    max_files = _count(options.get("max-file", files))
-    is_compressed = options.get("compress", compress).lower() in ("true", "1", "t")
-    if driver == "json-file" and not max_bytes and "max-file" in options:
-        raise InvalidArgumentError("max-file cannot be specified when max-size is not set")
-    return Rotation(max_bytes, max_files, is_compressed and max_files > 1)
+        size = _positive(_size(options.get("cache-max-size", "20m")))
+        return Rotation(size, _count(options.get("cache-max-file", "5")), compress=False)
+    return _local_rotation(options) if driver == "local" else _json_rotation(options)
 
 
-def _cache_rotation(options: Mapping[str, str]) -> Rotation:
-    """Return the rotation of what is kept for ``docker logs`` beside a shipping driver."""
-    size = _size(options.get("cache-max-size", "20m"))
-    return Rotation(size, _count(options.get("cache-max-file", "5")), compress=False)
+def _json_rotation(options: Mapping[str, str]) -> Rotation:
+    max_bytes = _positive(_size(options["max-size"])) if "max-size" in options else 0
+    max_files = _count(options.get("max-file", "1"))
+    compress = _is_true(options.get("compress", "false"))
+    if compress and (max_files < 2 or not max_bytes):
+        raise InvalidArgumentError(
+            "compress cannot be true when max-file is less than 2 or max-size is not set"
+        )
+    return Rotation(max_bytes, max_files, compress)
+
+
+def _local_rotation(options: Mapping[str, str]) -> Rotation:
+    text = options.get("max-size", "20m")
+    try:
+        max_bytes = _size(text)
+    except InvalidArgumentError as error:
+        wrong = f"invalid value for max-size: {text}: {error.message}"
+        raise InvalidArgumentError(wrong) from error
+    max_files = max(_number(options.get("max-file", "5")), 1)
+    compress = _is_true(options.get("compress", "true"))
+    if compress and max_files < 2:
+        raise InvalidArgumentError(
+            f"compression cannot be enabled when max file count is {max_files}"
+        )
+    return Rotation(max_bytes, max_files, compress)
 
 
 def _size(text: str) -> int:
     match = _SIZE.match(text)
     if match is None:
         raise InvalidArgumentError(f"invalid size: '{text}'")
-    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def _positive(size: int) -> int:
     if size <= 0:
         raise InvalidArgumentError("max-size must be a positive number")
     return size
 
 
-def _count(text: str) -> int:
+def _number(text: str) -> int:
     try:
-        number = int(text)
+        return int(text)
     except ValueError as error:
         raise InvalidArgumentError(f'strconv.Atoi: parsing "{text}": invalid syntax') from error
+
+
+def _count(text: str) -> int:
+    number = _number(text)
     if number < 1:
         raise InvalidArgumentError("max-file cannot be less than 1")
     return number
+
+
+def _is_true(text: str) -> bool:
+    """Read a flag as Go's ``strconv.ParseBool`` does."""
+    if text not in _BOOLEANS:
+        raise InvalidArgumentError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
+    return _BOOLEANS[text]
 
 
 def extra_attributes(config: LogConfig, container: ContainerConfig) -> dict[str, str]:
@@ -164,6 +208,10 @@ def tag_of(
 ) -> str:
     """Fill in the ``tag`` option's template; an empty one is the short id."""
     values = {
+        "ContainerID": container_id,
+        "ContainerName": f"/{name}",
+        "ContainerImageID": image_id,
+        "ContainerImageName": image,
         "ID": container_id[:12],
         "FullID": container_id,
         "Name": name,
@@ -174,4 +222,20 @@ def tag_of(
         "Command": " ".join(command),
     }
     text = template or "{{.ID}}"
-    return re.sub(r"\{\{ *\.(\w+) *\}\}", lambda match: values.get(match[1], match[0]), text)
+    return _TAG_FIELD.sub(lambda match: values.get(match[1], match[0]), text)
+
+
+def check_tag(template: str) -> None:
+    """Refuse what is no template, in the words of Go's own ones.
+
+    Raises:
+        InvalidArgumentError: If it cannot be filled in.
+    """
+    if template.rfind("{{") > template.rfind("}}"):
+        raise InvalidArgumentError("template: log-tag:1: unclosed action")
+    for match in _TAG_FIELD.finditer(template):
+        if match[1] not in _TAG_FIELDS:
+            raise InvalidArgumentError(
+                f'template: log-tag:1:{match.start(1) - 1}: executing "log-tag" at <.{match[1]}>: '
+                f"can't evaluate field {match[1]} in type *logger.Info"
+            )

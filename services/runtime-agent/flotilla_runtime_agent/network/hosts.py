@@ -24,7 +24,9 @@ class LinkTarget:
 
 def own_lines(addresses: Sequence[str], hostname: str, domainname: str) -> list[HostLine]:
     """Return the container's own names, for each of its addresses."""
-    names = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    full = f"{hostname}.{domainname}" if domainname else hostname
+    short, dot, _ = full.partition(".")
+    names = f"{full} {short}" if dot else full
     return [(str(ipaddress.ip_interface(text).ip), names) for text in addresses]
 
 

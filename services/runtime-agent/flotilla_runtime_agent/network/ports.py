@@ -6,6 +6,7 @@ import re
 import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -68,7 +69,10 @@ def exposed_ports(ports: Iterable[str]) -> list[str]:
     """Return single ports of a list that may have ranges, each with its protocol."""
     single: list[str] = []
     for port in ports:
-        first, last, protocol = _port(port)
+        try:
+            first, last, protocol = _port(port)
+        except InvalidArgumentError:  # dockerd lets it be: there is nothing to open
+            continue
         single.extend(f"{number}/{protocol}" for number in range(first, last + 1))
     return single
 
@@ -166,7 +170,7 @@ class Ledger:
             self.free(owner)
 
     def _hosts(self, host_ip: str) -> list[str]:
-        if host_ip:
+        with suppress(ValueError):  # what is no address is none, as with dockerd
             return [str(ipaddress.ip_address(host_ip.strip("[]")))]
         return ["0.0.0.0", "::"] if self._ipv6 else ["0.0.0.0"]
 

@@ -87,7 +87,7 @@ def _process(given: SpecInput, granted: list[str]) -> dict[str, Any]:
     if has_no_new_privileges(host.security_opt):
         process["noNewPrivileges"] = True
     profile = apparmor_profile(host)
-    if profile:
+    if profile and has_apparmor():
         process["apparmorProfile"] = profile
     if host.ulimits:
         process["rlimits"] = [
@@ -130,17 +130,22 @@ def has_apparmor() -> bool:
     return _APPARMOR_PROFILES.exists()
 
 
-def apparmor_profile(host: HostConfig) -> str:
-    """Return the AppArmor profile in force, empty where the host has none."""
+def asked_apparmor_profile(options: Sequence[str]) -> str:
+    """Return the AppArmor profile that the security options name, or nothing."""
     chosen = ""
-    for option in host.security_opt:
+    for option in options:
         name, _, value = option.replace("=", ":", 1).partition(":")
         if name == "apparmor":
             chosen = value
+    return chosen
+
+
+def apparmor_profile(host: HostConfig) -> str:
+    """Return the AppArmor profile that was asked for, or else the one in force, if any."""
+    if chosen := asked_apparmor_profile(host.security_opt):
+        return chosen
     if not has_apparmor():
         return ""
-    if chosen:
-        return chosen
     if host.privileged:
         return "unconfined"
     known = _APPARMOR_PROFILES.read_text()

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from flotilla_core.errors import InternalError
 from flotilla_engine.host_config import Resources, ThrottleDevice
 from flotilla_runtime_agent.spec.devices import block_device
 
@@ -56,7 +57,7 @@ def _memory(asked: Resources) -> dict[str, Any]:
             memory["swap"] = asked.memory * 2
     if asked.memory_reservation > 0:
         memory["reservation"] = asked.memory_reservation
-    if asked.memory_swap != 0 and has_swap_limit():
+    if (asked.memory_swap > 0 or asked.memory_swap == -1) and has_swap_limit():
         memory["swap"] = asked.memory_swap
     if asked.memory_swappiness is not None and asked.memory_swappiness >= 0 and not is_unified():
         memory["swappiness"] = asked.memory_swappiness
@@ -67,6 +68,8 @@ def _memory(asked: Resources) -> dict[str, Any]:
 
 def _cpu(asked: Resources) -> dict[str, Any]:
     cpu: dict[str, Any] = {}
+    if asked.cpu_shares < 0:
+        raise InternalError("shares: invalid argument")
     if asked.cpu_shares > 0:
         cpu["shares"] = asked.cpu_shares
     if asked.nano_cpus > 0:

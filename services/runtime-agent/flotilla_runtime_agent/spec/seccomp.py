@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flotilla_core.errors import InvalidArgumentError
+from flotilla_core.errors import InternalError
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", "SCMP_ARCH_X86_64"),
@@ -35,7 +35,7 @@ def from_security_options(
     """Return ``linux.seccomp``, None where there is no filter.
 
     Raises:
-        InvalidArgumentError: If a given profile cannot be used.
+        InternalError: If a given profile cannot be read.
     """
     chosen = ""
     for option in options:
@@ -46,13 +46,23 @@ def from_security_options(
         return None
     if chosen in ("", "builtin"):
         return resolve(_default_profile(), capabilities)
-    try:
-        profile = json.loads(chosen)
-    except ValueError as error:
-        raise InvalidArgumentError(f"decoding seccomp profile failed: {error}") from error
-    if not isinstance(profile, dict):
-        raise InvalidArgumentError("decoding seccomp profile failed: not an object")
+    profile = _decoded(chosen)
+    if not profile.get("defaultAction") and not profile.get("syscalls"):
+        return None
     return resolve(profile, capabilities)
+
+
+def _decoded(text: str) -> dict[str, Any]:
+    wrong = ""
+    try:
+        profile = json.loads(text)
+    except ValueError:
+        wrong = f"invalid character '{text.lstrip()[:1]}' looking for beginning of value"
+    else:
+        if isinstance(profile, dict):
+            return profile
+        wrong = "json: cannot unmarshal into Go value of type seccomp.Seccomp"
+    raise InternalError(f"Decoding seccomp profile failed: {wrong}")
 
 
 def resolve(profile: dict[str, Any], capabilities: Sequence[str]) -> dict[str, Any]:
@@ -64,7 +74,7 @@ def resolve(profile: dict[str, Any], capabilities: Sequence[str]) -> dict[str, A
         if _applies(rule, go_name, frozenset(capabilities))
     ]
     resolved: dict[str, Any] = {
-        "defaultAction": profile["defaultAction"],
+        "defaultAction": profile.get("defaultAction", ""),
         "architectures": _architectures(profile, scmp_name),
         "syscalls": rules,
     }

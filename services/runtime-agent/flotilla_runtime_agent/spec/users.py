@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from flotilla_core.errors import InternalError
 from flotilla_runtime_agent.spec.inroot import read_in_root
 
 _MAX_ID = 2**31 - 1
+_NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def look_up(root: Path, user: str, group_add: Sequence[str] = ()) -> User:
             for entry in groups
             if login in entry[3].split(",") and entry[2].isdigit() and login
         ]
-    added = [_group(groups, extra) for extra in group_add]
+    added = [_group(groups, extra, "Unable") for extra in group_add]
     return User(uid, gid, list(dict.fromkeys([gid, *memberships, *added])))
 
 
@@ -65,23 +67,23 @@ def _user(passwd: list[list[str]], name: str) -> tuple[int, int, str]:
         is_named = entry[0] == wanted or (wanted.isdigit() and entry[2] == wanted)
         if is_named and entry[2].isdigit():
             return int(entry[2]), int(entry[3]) if entry[3].isdigit() else 0, entry[0]
-    if not wanted.isdigit():
+    if not _NUMBER.fullmatch(wanted):
         raise InternalError(f"unable to find user {name}: no matching entries in passwd file")
     return _in_range(wanted), 0, ""
 
 
-def _group(groups: list[list[str]], name: str) -> int:
+def _group(groups: list[list[str]], name: str, refused: str = "unable") -> int:
     for entry in groups:
         is_named = entry[0] == name or (name.isdigit() and entry[2] == name)
         if is_named and entry[2].isdigit():
             return int(entry[2])
-    if not name.isdigit():
-        raise InternalError(f"unable to find group {name}: no matching entries in group file")
+    if not _NUMBER.fullmatch(name):
+        raise InternalError(f"{refused} to find group {name}: no matching entries in group file")
     return _in_range(name)
 
 
 def _in_range(text: str) -> int:
     number = int(text)
-    if number > _MAX_ID:
+    if not 0 <= number <= _MAX_ID:
         raise InternalError("uids and gids must be in range 0-2147483647")
     return number

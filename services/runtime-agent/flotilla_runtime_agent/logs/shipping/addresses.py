@@ -58,9 +58,10 @@ def parse(text: str, driver: str, schemes: tuple[str, ...], default_port: int) -
     except ValueError as error:
         raise InvalidArgumentError(f"{driver}-address: {error}") from error
     if parts.scheme not in schemes:
-        raise InvalidArgumentError(
-            f'{driver}: endpoint needs to be one of {", ".join(schemes)}: "{text}"'
-        )
+        wrong = f"unsupported scheme: '{parts.scheme}'"
+        if driver == "fluentd":
+            wrong = f"invalid fluentd-address ({text}): {wrong}"
+        raise InvalidArgumentError(wrong)
     if parts.scheme.startswith("unix"):
         return Address(parts.scheme, path=parts.path)
     if not parts.hostname:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from flotilla_core.errors import InternalError, InvalidArgumentError
 from flotilla_engine.host_config import LogConfig
@@ -186,3 +187,6 @@ def check_shipping(config: LogConfig, extra: Mapping[str, str]) -> None:
     """
     if config.type in SHIPPED:
         driver_of(config, Origin("", "", "", "", "", "", "", extra))
+    scheme, _, path = config.config.get("syslog-address", "").partition("://")
+    if scheme in ("unix", "unixgram") and not Path(path).exists():
+        raise InvalidArgumentError(f"stat {path}: no such file or directory")
