@@ -15,7 +15,15 @@ from typing import Any
 import pytest
 import uvloop
 
-from flotilla_server.http import Listener, ListenError, cut, hijack_of, serving, tls_context
+from flotilla_server.http import (
+    Listener,
+    ListenError,
+    body_parts,
+    cut,
+    hijack_of,
+    serving,
+    tls_context,
+)
 from flotilla_testing.certificates import CertificateFiles, make_certificates
 
 DEADLINE_S = 60
@@ -320,6 +328,82 @@ async def test_a_large_upload_is_bounded_in_memory(
         await reader.readuntil(b"0\r\n\r\n")
     assert total == size
     assert largest < 2_000_000
+
+
+@on_uvloop
+async def test_bodies_come_in_parts_whatever_follows_them(
+    scheme: str, certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    largest = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal largest
+        size = 0
+        async for parts in body_parts(scope, receive):
+            took = sum(map(len, parts))
+            size += took
+            largest = max(largest, took)
+            await asyncio.sleep(0)
+        headers = [(b"content-length", b"8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"%8d" % size})
+
+    async with _connected(app, scheme, certificates, tmp_path) as (reader, writer):
+        chunk = b"8000\r\n" + bytes(0x8000) + b"\r\n"
+        chunked = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        sized = b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+        none = b"PUT / HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(chunked + chunk * 200 + b"0\r\nDigest: a\r\n\r\n" + sized + none)
+        for size in (200 * 0x8000, 5, 0):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert int(await reader.readexactly(8)) == size
+    assert largest < 2_000_000
+
+
+@on_uvloop
+async def test_a_body_that_breaks_off_is_no_body(
+    certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            async for _ in body_parts(scope, receive):
+                pass
+        except ConnectionResetError as error:
+            told.set_result(str(error))
+
+    head = b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with _connected(app, "tcp", certificates, tmp_path) as (reader, writer):
+        writer.write(head + b"5\r\nhello\r\n")
+        writer.write(b"nonsense\r\n")
+        assert (await reader.read(-1)).startswith(b"HTTP/1.1 400 ")
+        assert await told == "the client is gone"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Content-Length: 5, 5",
+        b"Content-Length: +5",
+        b"Content-Length: 0x5",
+        b"Content-Length: 99999999999999999999999",
+        b"Transfer-Encoding: identity",
+        b"Transfer-Encoding: chunked, gzip",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip",
+        b"Transfer-Encoding : chunked",
+    ],
+)
+@on_uvloop
+async def test_a_body_whose_end_is_ambiguous_is_400(
+    headers: bytes, certificates: CertificateFiles, tmp_path: Path
+) -> None:
+    async with _connected(_echo, "tcp", certificates, tmp_path) as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n0\r\n\r\n")
+        assert (await reader.read(-1)).startswith(b"HTTP/1.1 400 ")
 
 
 @on_uvloop

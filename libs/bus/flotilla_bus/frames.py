@@ -7,6 +7,7 @@ bytes of one direction from its start, so a frame that comes twice or is missing
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Frame(NamedTuple):
     kind: FrameKind
     a: int = 0
     b: int = 0
-    payload: bytes = b""
+    payload: bytes | bytearray = b""
 
 
 def encode(frame: Frame) -> bytes:
@@ -67,23 +68,34 @@ def direct_head(frame: Frame) -> bytes:
     return _DIRECT_HEAD.pack(len(frame.payload), frame.kind, frame.a, frame.b)
 
 
+def direct_data(offset: int, parts: Sequence[memoryview]) -> list[bytes | memoryview]:
+    """Return a frame of data in pieces, for a direct connection, without a copy."""
+    size = sum(map(len, parts))
+    return [_DIRECT_HEAD.pack(size, FrameKind.DATA, offset, 0), *parts]
+
+
 class DirectDecoder:
     """Cuts the bytes of a direct connection into frames.
 
     The socket's bytes are received straight into ``space()``; ``received()`` then returns the
-    frames that are complete. The buffer is small until a large frame comes.
+    frames that are complete. Small frames come by way of a small buffer. The rest of a large one
+    is received into its payload, which nobody else holds.
     """
 
     _SMALL_BYTES = 8 * 1024
-    _LARGE_BYTES = 2 * (DIRECT_CHUNK_BYTES + DIRECT_HEAD_BYTES)
 
     def __init__(self) -> None:
         """Start with nothing received."""
         self._buffer = bytearray(self._SMALL_BYTES)
         self._filled = 0
+        self._large: Frame | None = None
+        self._payload = bytearray()
+        self._payload_filled = 0
 
     def space(self) -> memoryview:
-        """Return the free part of the buffer; never empty."""
+        """Return where to receive; never empty."""
+        if self._large is not None:
+            return memoryview(self._payload)[self._payload_filled :]
         return memoryview(self._buffer)[self._filled :]
 
     def received(self, size: int) -> list[Frame]:
@@ -92,7 +104,17 @@ class DirectDecoder:
         Raises:
             ValueError: If the other side does not speak this protocol.
         """
-        self._filled += size
+        if self._large is None:
+            self._filled += size
+            return self._small_frames()
+        self._payload_filled += size
+        if self._payload_filled < len(self._payload):
+            return []
+        frame, self._large = self._large, None
+        is_data = frame.kind == FrameKind.DATA
+        return [frame._replace(payload=self._payload if is_data else bytes(self._payload))]
+
+    def _small_frames(self) -> list[Frame]:
         frames: list[Frame] = []
         start = 0
         view = memoryview(self._buffer)
@@ -100,22 +122,24 @@ class DirectDecoder:
             length, kind, a, b = _DIRECT_HEAD.unpack_from(view, start)
             if length > DIRECT_CHUNK_BYTES:
                 raise ValueError("a frame is too long")
-            end = start + DIRECT_HEAD_BYTES + length
+            frame = Frame(FrameKind(kind), a, b)
+            content = start + DIRECT_HEAD_BYTES
+            end = content + length
             if end > self._filled:
+                if DIRECT_HEAD_BYTES + length > self._SMALL_BYTES:
+                    self._begin_large(frame, length, view[content : self._filled])
+                    start = self._filled
                 break
-            payload = bytes(view[start + DIRECT_HEAD_BYTES : end])
-            frames.append(Frame(FrameKind(kind), a, b, payload))
+            frames.append(frame._replace(payload=bytes(view[content:end])))
             start = end
-        self._keep(view, start)
+        if start:  # what is left of an incomplete frame moves to the front
+            left = self._filled - start
+            view[:left] = bytes(view[start : self._filled])
+            self._filled = left
         return frames
 
-    def _keep(self, view: memoryview, start: int) -> None:
-        """Move what is left of an incomplete frame to the front, with room for all of it."""
-        left = self._filled - start
-        if left > self._SMALL_BYTES // 2 and len(self._buffer) == self._SMALL_BYTES:
-            larger = bytearray(self._LARGE_BYTES)
-            larger[:left] = view[start : self._filled]
-            self._buffer = larger
-        elif start:
-            view[:left] = bytes(view[start : self._filled])
-        self._filled = left
+    def _begin_large(self, frame: Frame, length: int, begun: memoryview) -> None:
+        self._large = frame
+        self._payload = bytearray(length)
+        self._payload[: len(begun)] = begun
+        self._payload_filled = len(begun)

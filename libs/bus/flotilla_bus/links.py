@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import nats.errors
@@ -19,6 +19,7 @@ from flotilla_bus.frames import (
     Frame,
     FrameKind,
     decode,
+    direct_data,
     direct_head,
     encode,
 )
@@ -58,6 +59,10 @@ class NatsLink:
         if self._connection.is_connected:
             with contextlib.suppress(nats.errors.Error):
                 await self._connection.publish(self._peer, encode(frame))
+
+    async def send_data(self, offset: int, parts: Sequence[memoryview]) -> None:
+        """Send a frame of data."""
+        await self.send(Frame(FrameKind.DATA, offset, 0, b"".join(parts)))
 
     def detach(self) -> None:
         """Give the inbox back."""
@@ -114,17 +119,22 @@ class DirectLink(asyncio.BufferedProtocol):
         """Write the frame; what the socket does not take is bounded by the stream's window."""
         self.post(frame)
 
-    def post(self, frame: Frame) -> None:
-        """Write the frame."""
+    async def send_data(self, offset: int, parts: Sequence[memoryview]) -> None:
+        """Write a frame of data without a copy, but for small ones."""
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        head = direct_head(frame)
-        if len(frame.payload) < _JOIN_BELOW_BYTES:
-            transport.write(head + frame.payload)
+        pieces = direct_data(offset, parts)
+        if sum(map(len, parts)) < _JOIN_BELOW_BYTES:
+            transport.write(b"".join(pieces))
         else:
-            transport.write(head)
-            transport.write(frame.payload)
+            transport.writelines(pieces)
+
+    def post(self, frame: Frame) -> None:
+        """Write the frame."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            transport.write(direct_head(frame) + frame.payload)
 
     def detach(self) -> None:
         """Close the connection once what was written is on its way."""
@@ -172,7 +182,7 @@ class DirectLink(asyncio.BufferedProtocol):
             return
         match frame.kind:
             case FrameKind.HELLO if self._on_hello is not None:
-                self._on_hello(self, frame.payload)
+                self._on_hello(self, bytes(frame.payload))
             case FrameKind.WELCOME if not self.welcomed.done():
                 self.welcomed.set_result(None)
             case _ if self._stream is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 from flotilla_bus import errors
@@ -36,6 +36,10 @@ class Link(Protocol):
 
     async def send(self, frame: Frame) -> None:
         """Hand over a frame; what cannot be sent now is dropped if the link is lossy."""
+        ...
+
+    async def send_data(self, offset: int, parts: Sequence[memoryview]) -> None:
+        """Hand over a frame of data, which is given in parts that nobody changes any more."""
         ...
 
     def detach(self) -> None:
@@ -94,6 +98,14 @@ class Stream:
             FlotillaError: If the other end reset the stream, closed it before its EOF, or died;
                 only after all that had arrived was read.
         """
+        return bytes(await self.take())
+
+    async def take(self) -> bytes | bytearray:
+        """Return the next bytes as ``read``, but in the buffer in which they came.
+
+        Raises:
+            FlotillaError: As of ``read``.
+        """
         while not self._chunks:
             if self._eof_received:
                 return b""
@@ -106,28 +118,33 @@ class Stream:
         window = self._link.window_bytes
         if self._consumed + window - self._granted >= window // 4 and not self._eof_received:
             await self._grant()
-        return bytes(chunk)
+        return chunk
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray) -> None:
         """Send bytes; returns when they are under way, having waited for room.
 
         Raises:
             FlotillaError: If the other end reset or closed the stream, or died.
         """
+        await self.write_parts([memoryview(data)])
+
+    async def write_parts(self, parts: Iterable[memoryview]) -> None:
+        """Send parts as if they were one; nobody may change them any more.
+
+        Raises:
+            FlotillaError: As of ``write``.
+        """
         async with self._write_lock:
-            view = memoryview(data)
-            start = 0
-            while start < len(view):
-                room = await self._room()
-                size = min(room, self._link.chunk_bytes, len(view) - start)
-                whole = size == len(view) and isinstance(data, bytes)
-                payload = data if whole else bytes(view[start : start + size])
-                start += size
-                frame = Frame(FrameKind.DATA, self._sent, 0, payload)
-                self._sent += size
-                if self._link.lossy:
-                    self._unacked += payload
-                await self._link.send(frame)
+            left = deque(part for part in parts if part)
+            while left:
+                size = min(await self._room(), self._link.chunk_bytes)
+                cut = _cut_off(left, size)
+                offset = self._sent
+                for part in cut:
+                    self._sent += len(part)
+                    if self._link.lossy:
+                        self._unacked += part
+                await self._link.send_data(offset, cut)
 
     async def write_eof(self) -> None:
         """Say that nothing more is written; reading goes on. Harmless when said twice."""
@@ -257,7 +274,7 @@ class Stream:
         self._keep(payload)
         self._wake_reader.set()
 
-    def _keep(self, payload: bytes) -> None:
+    def _keep(self, payload: bytes | bytearray) -> None:
         """Queue a chunk; small ones are joined, or a byte would cost a hundred."""
         last = self._chunks[-1] if self._chunks else None
         if last is None or len(last) + len(payload) > _MERGE_BELOW_BYTES:
@@ -309,7 +326,7 @@ class Stream:
             return
         await self._link.send(Frame(FrameKind.CLOSED))
         if frame.payload:
-            self._end(errors.from_bytes(frame.payload))
+            self._end(errors.from_bytes(bytes(frame.payload)))
         else:
             self._eof_received = self._eof_received or frame.b == 1
             self._end(UnavailableError(f"{self.peer} has closed the stream"))
@@ -331,3 +348,16 @@ class Stream:
             await self._link.send(self._closing)
         if other_end_gone:
             self._detach()
+
+
+def _cut_off(parts: deque[memoryview], size: int) -> list[memoryview]:
+    """Remove the first bytes of the parts, at most so many, and return them."""
+    cut: list[memoryview] = []
+    while parts and size:
+        part = parts.popleft()
+        if len(part) > size:
+            parts.appendleft(part[size:])
+            part = part[:size]
+        cut.append(part)
+        size -= len(part)
+    return cut

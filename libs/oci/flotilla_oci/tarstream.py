@@ -32,10 +32,10 @@ class Entry:
 class ByteReader:
     """Exact reads from an iterator of chunks."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes | bytearray]) -> None:
         """Read from the chunks."""
         self._chunks = chunks
-        self._chunk = b""
+        self._chunk: bytes | bytearray = b""
         self._position = 0
 
     def some(self, most: int) -> memoryview | bytes:
@@ -58,7 +58,7 @@ class ByteReader:
         start = self._position
         if len(self._chunk) - start >= count:
             self._position = start + count
-            return self._chunk[start : start + count]
+            return bytes(self._chunk[start : start + count])
         parts: list[bytes] = []
         missing = count
         while missing:
@@ -81,7 +81,7 @@ class ByteReader:
 class TarReader:
     """Iterates over an archive's members."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes | bytearray]) -> None:
         """Read the archive from these plain chunks."""
         self._bytes = ByteReader(chunks)
         self._left = 0

@@ -28,6 +28,18 @@ def stream_type(*, tty: bool, version: Version) -> str:
     return MULTIPLEXED if not tty and version >= (1, 42) else RAW
 
 
+async def send_body(body: AsyncIterator[list[memoryview]], stream: Stream) -> None:
+    """Hand a request's body on, and end the stream's direction.
+
+    Raises:
+        ConnectionResetError: If the client left before the body's end.
+        FlotillaError: If the stream breaks.
+    """
+    async for parts in body:
+        await stream.write_parts(parts)
+    await stream.write_eof()
+
+
 async def _cut_if_broken(scope: Scope, sending: Awaitable[None]) -> None:
     """Send a body; if its source breaks, cut the connection: the status is sent already."""
     try:

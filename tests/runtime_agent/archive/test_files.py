@@ -39,15 +39,15 @@ class Tape:
     async def write(self, data: bytes) -> None:
         self.data += data
 
-    async def read(self) -> bytes:
+    async def take(self) -> bytes:
         taken = bytes(self.data[:1000])
         del self.data[:1000]
         return taken
 
 
 class BrokenTape(Tape):
-    async def read(self) -> bytes:
-        taken = await super().read()
+    async def take(self) -> bytes:
+        taken = await super().take()
         if not taken:
             raise UnavailableError("cut off")
         return taken

@@ -154,7 +154,7 @@ class Tape:
     async def write(self, data: bytes) -> None:
         self.chunks.append(data)
 
-    async def read(self) -> bytes:
+    async def take(self) -> bytes:
         return self.chunks.pop(0) if self.chunks else b""
 
 

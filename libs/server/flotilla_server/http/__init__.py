@@ -1,8 +1,8 @@
 """HTTP of the services: uvicorn with hijack, half-close, several listeners and TLS."""
 
 from flotilla_server.http.connection import Connection
+from flotilla_server.http.extensions import Hijack, body_parts, cut, hijack_of
 from flotilla_server.http.listeners import Listener, ListenError, tls_context
-from flotilla_server.http.protocol import Hijack, cut, hijack_of
 from flotilla_server.http.server import HttpServer, serving
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "HttpServer",
     "ListenError",
     "Listener",
+    "body_parts",
     "cut",
     "hijack_of",
     "serving",

@@ -7,77 +7,31 @@ a client sends behind its request waits until the response is over, or is handed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from flotilla_server.http.body import Body, BodyError, ChunkedBody, SizedBody, joined
 from flotilla_server.http.connection import HIGH_WATER_BYTES, Connection
+from flotilla_server.http.extensions import BODY, CUT, HIJACK, RAW_STREAM, Headers
 from flotilla_server.http.half_closed import HalfClosedWatch, keep_alive
-from flotilla_server.http.parsing import (
-    BODY_HEADERS,
-    HEAD_END,
-    body_parser,
-    end_of_head,
-    is_library,
-)
+from flotilla_server.http.parsing import HEAD_END, end_of_head, is_library
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-HIJACK = "flotilla.hijack"
-CUT = "flotilla.cut"
-RAW_STREAM = "application/vnd.docker.raw-stream"
 _HEAD_LIMIT_BYTES = 1024 * 1024
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Connection: close\r\n\r\n431 Request Header Fields Too Large"
 )
 _EARLY_LIMIT_BYTES = 256 * 1024
+_BATCH_BYTES = 256 * 1024
+_BATCH_S = 0.002
 _DISCARD_S = 5.0
-
-Headers = Sequence[tuple[str, str]]
-
-
-class Hijack(Protocol):
-    """Takes the connection over from HTTP."""
-
-    async def __call__(
-        self, content_type: str = RAW_STREAM, headers: Headers = (), first: bytes = b""
-    ) -> Connection:
-        """Answer 101 UPGRADED, or 200 if the client did not ask to upgrade, and go raw.
-
-        Args:
-            content_type: Tells the client how the stream is framed.
-            headers: Further headers of the answer.
-            first: Sent in one piece with the headers.
-
-        Raises:
-            RuntimeError: If a response was started already.
-            ConnectionResetError: If the client is gone.
-        """
-        ...
-
-
-def hijack_of(scope: Mapping[str, Any]) -> Hijack:
-    """Return the request's hijack.
-
-    Raises:
-        RuntimeError: If another server than ours runs the application.
-    """
-    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
-    if HIJACK not in extensions:
-        raise RuntimeError("this server cannot hijack connections")
-    return cast("Hijack", extensions[HIJACK])
-
-
-def cut(scope: Mapping[str, Any]) -> None:
-    """Close the connection in the middle of a response, so that what came is not taken for all."""
-    extensions = cast("dict[str, Any]", scope.get("extensions") or {})
-    if CUT in extensions:
-        extensions[CUT]()
 
 
 class EngineHttpProtocol(HttpToolsProtocol):
@@ -89,14 +43,13 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self._early = bytearray()
         self._at_eof = False
         self._request_read = False
-        self._body_left: int | None = None
         self._tail = b""
-        self._body_parser: httptools.HttpRequestParser | None = None
-        self._upgrade_seen = False
-        self._in_body = False
+        self._incoming: Body | None = None
         self._told_to_continue = False
-        self._body: list[bytes] = []
+        self._body: list[memoryview] = []
         self._body_size = 0
+        self._batch_bytes = 0
+        self._batch_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._watch: HalfClosedWatch | None = None
         self._discard: asyncio.TimerHandle | None = None
@@ -117,42 +70,44 @@ class EngineHttpProtocol(HttpToolsProtocol):
                 if len(self._early) > _EARLY_LIMIT_BYTES:
                     self.flow.pause_reading()
                 return
-            part, data = self._split(data)
-            if not self._parse(part):
+            if self._incoming is not None:
+                data = self._take_body(self._incoming, data)
+                continue
+            head, data = self._split(data)
+            if not self._parse(head):
                 return
 
     def _split(self, data: bytes) -> tuple[bytes, bytes]:
-        """Cut so that the parser never sees bytes behind the request."""
-        if self._body_left is None:
-            end = end_of_head(self._tail, data)
-            self._tail = (self._tail + data[-3:])[-3:] if end < 0 else b""
-            end = len(data) if end < 0 else end
-        else:
-            end = self._body_left
-            self._body_left = max(0, self._body_left - len(data))
+        """Cut so that the parser never sees bytes behind the head."""
+        end = end_of_head(self._tail, data)
+        if end < 0:
+            self._tail = (self._tail + data[-3:])[-3:]
+            return data, b""
+        self._tail = b""
         return data[:end], data[end:]
 
     def _parse(self, data: bytes) -> bool:
         """Feed the parser and tell whether the connection goes on as HTTP."""
-        if not self._in_body:
-            self._head_bytes += len(data)
-            if self._head_bytes > _HEAD_LIMIT_BYTES:
-                self.transport.write(_HEAD_TOO_LARGE)
-                self.transport.close()
-                return False
+        self._head_bytes += len(data)
+        if self._head_bytes > _HEAD_LIMIT_BYTES:
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
+            return False
         try:
-            (self._body_parser or self.parser).feed_data(data)
+            self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
                 return False
         except (httptools.HttpParserError, ValueError) as error:
-            if self.transport.is_closing():
-                return False
-            self.logger.info("Invalid HTTP request: %s", error)
-            self.send_400_response("400 Bad Request")
+            self._refuse(error)
             return False
         return not self.transport.is_closing()
+
+    def _refuse(self, error: Exception) -> None:
+        if not self.transport.is_closing():
+            self.logger.info("Invalid HTTP request: %s", error)
+            self.send_400_response("400 Bad Request")
 
     def on_message_begin(self) -> None:
         """Offer the hijack to the application."""
@@ -161,33 +116,72 @@ class EngineHttpProtocol(HttpToolsProtocol):
         self.scope["extensions"] = cast("dict[str, dict[object, object]]", extensions)
 
     def on_headers_complete(self) -> None:
-        """Note how long the body is."""
-        headers = {name: value for name, value in self.headers if name in BODY_HEADERS}
-        if b"transfer-encoding" not in headers:
-            length = headers.get(b"content-length", b"0")
-            self._body_left = int(length) if length.isdigit() else 0
+        """Note how the body ends; it is not for the parser, which leaves it out of upgrades."""
         before = self.cycle
         super().on_headers_complete()
-        if self.cycle is not before:  # uvicorn's own copies each part three times
-            self._body.clear()
-            self._body_size = 0
-            setattr(self.cycle, "receive", partial(self._receive, self.cycle))  # noqa: B010
-        self._in_body = True
-        if self.parser.should_upgrade() and self._body_left != 0:
-            self._body_parser = body_parser(self.on_body, self.on_message_complete, headers)
-
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body; uvicorn's own bound is too small for uploads to flow."""
-        if self.cycle.response_complete:
+        if self.cycle is before:
             return
-        self._body.append(body)
-        self._body_size += len(body)
-        if self._body_size > HIGH_WATER_BYTES:
-            self.flow.pause_reading()
-        self.cycle.message_event.set()
+        self._taken()
+        self._batch_bytes = 0
+        self._incoming = self._announced_body()
+        # uvicorn's own copies each part three times
+        setattr(self.cycle, "receive", partial(self._receive, self.cycle))  # noqa: B010
+        extensions = cast("dict[str, Any]", self.scope["extensions"])
+        extensions[BODY] = partial(self._receive_parts, self.cycle)
+
+    def _announced_body(self) -> Body | None:
+        """Return the body that the head tells of; the parser has refused what is ambiguous."""
+        headers = dict(self.headers)
+        if b"transfer-encoding" in headers:
+            return ChunkedBody()
+        length = headers.get(b"content-length", b"")
+        return SizedBody(int(length)) if length.isdigit() and int(length) else None
+
+    def _take_body(self, incoming: Body, data: bytes) -> bytes:
+        """Take what there is of the body, and return what follows it."""
+        try:
+            parts, data = incoming.take(data)
+        except BodyError as error:
+            self._refuse(error)
+            return b""
+        if parts and not self.cycle.response_complete:
+            self._body += parts
+            self._body_size += sum(map(len, parts))
+            if self._body_size > HIGH_WATER_BYTES:
+                self.flow.pause_reading()
+            self._tell_of_body()
+        if incoming.ended:
+            self._incoming = None
+            self.parser = httptools.HttpRequestParser(self)  # the old one awaits the body
+            self._request_complete()
+        return data
+
+    def _tell_of_body(self) -> None:
+        """Wake the application, at once unless it takes batches."""
+        if self._body_size >= self._batch_bytes:
+            self.cycle.message_event.set()
+        elif self._batch_timer is None:
+            self._batch_timer = self.loop.call_later(_BATCH_S, self.cycle.message_event.set)
 
     async def _receive(self, cycle: RequestResponseCycle) -> dict[str, Any]:
         """Give the application what has come of the body (ASGI's `receive`)."""
+        if not await self._has_more(cycle):
+            return {"type": "http.disconnect"}
+        body = joined(self._taken())
+        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
+
+    async def _receive_parts(self, cycle: RequestResponseCycle) -> AsyncIterator[list[memoryview]]:
+        """Give the application the body in the parts in which it comes, many at a time."""
+        self._batch_bytes = _BATCH_BYTES
+        more_body = True
+        while more_body:
+            if not await self._has_more(cycle):
+                raise ConnectionResetError("the client is gone")
+            more_body = cycle.more_body
+            yield self._taken()
+
+    async def _has_more(self, cycle: RequestResponseCycle) -> bool:
+        """Wait for more of the body, or its end; tell whether the client is still there."""
         if cycle.waiting_for_100_continue and not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             cycle.waiting_for_100_continue = False
@@ -196,20 +190,23 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
             await cycle.message_event.wait()
             cycle.message_event.clear()
-        if cycle.disconnected or cycle.response_complete:
-            return {"type": "http.disconnect"}
-        body = b"".join(self._body)
-        self._body.clear()
-        self._body_size = 0
-        return {"type": "http.request", "body": body, "more_body": cycle.more_body}
+        return not (cycle.disconnected or cycle.response_complete)
+
+    def _taken(self) -> list[memoryview]:
+        if self._batch_timer is not None:
+            self._batch_timer.cancel()
+            self._batch_timer = None
+        taken, self._body, self._body_size = self._body, [], 0
+        return taken
 
     def on_message_complete(self) -> None:
+        """Note the end of a request without a body: the others end with their body."""
+        if self._incoming is None:
+            self._request_complete()
+
+    def _request_complete(self) -> None:
         """Keep what follows for later."""
-        if self._body_parser is not None and not self._upgrade_seen:
-            self._upgrade_seen = True  # httptools takes a request that upgrades to have no body
-            return
         self._request_read = True
-        self._body_left = None
         super().on_message_complete()
         if self._discard is not None:
             self._discard.cancel()
@@ -230,9 +227,8 @@ class EngineHttpProtocol(HttpToolsProtocol):
             self._discard = self.loop.call_later(_DISCARD_S, self.transport.close)
 
     def _next_request(self) -> None:
-        self._upgrade_seen = self._in_body = self._told_to_continue = False
+        self._told_to_continue = False
         self._head_bytes = 0
-        self._body_parser = None
         if self._early:  # parsed from the loop, behind the end of this response
             self.loop.call_soon(self._resume)
         else:

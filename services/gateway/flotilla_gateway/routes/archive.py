@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from flotilla_bus import Stream
@@ -18,7 +18,8 @@ from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_gateway.answers import empty_response
 from flotilla_gateway.deps import BusDep, FleetDep, ViewDep
 from flotilla_gateway.query import Query
-from flotilla_gateway.streams import BodyStream, GeneratedBody
+from flotilla_gateway.streams import BodyStream, GeneratedBody, send_body
+from flotilla_server.http import body_parts
 
 router = APIRouter(prefix="/containers", tags=["Container"])
 
@@ -106,20 +107,12 @@ async def upload(
     )
     _, stream = await bus.open(agent.ARCHIVE_PUT, asked, node=located.node_id)
     async with stream:
-        await _send(request, stream)
+        try:
+            await send_body(body_parts(request.scope, request.receive), stream)
+        except ConnectionResetError:
+            raise InvalidArgumentError("unexpected EOF") from None
+        except FlotillaError:
+            pass  # the read that follows tells why
         while await stream.read():
             pass
     return empty_response(200)
-
-
-async def _send(request: Request, stream: Stream) -> None:
-    """Send the body; a refusal of the node is raised by the read that follows."""
-    try:
-        async for chunk in request.stream():
-            if chunk:
-                await stream.write(chunk)
-        await stream.write_eof()
-    except ClientDisconnect:
-        raise InvalidArgumentError("unexpected EOF") from None
-    except FlotillaError:
-        return

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from flotilla_bus import Stream
@@ -23,9 +23,10 @@ from flotilla_gateway.domain.events import event
 from flotilla_gateway.domain.image_config import completed
 from flotilla_gateway.query import Query
 from flotilla_gateway.registry_auth import credentials_of, parse
-from flotilla_gateway.streams import BodyStream
+from flotilla_gateway.streams import BodyStream, send_body
 from flotilla_oci import digests, platforms, references
 from flotilla_oci.references import Reference
+from flotilla_server.http import body_parts
 
 router = APIRouter(tags=["Image"])
 
@@ -212,15 +213,14 @@ async def _chunks(stream: Stream) -> AsyncIterator[bytes]:
 
 async def _send_body(request: Request, stream: Stream) -> None:
     """Hand the request's body on; how the other end likes it is told by its own output."""
+    body = body_parts(request.scope, request.receive)
     try:
-        async for chunk in request.stream():
-            await stream.write(chunk)
-        await stream.write_eof()
-    except ClientDisconnect:
+        await send_body(body, stream)
+    except ConnectionResetError:
         await stream.reset(InternalError("the client has left"))
     except FlotillaError:
-        with contextlib.suppress(ClientDisconnect):
-            async for _ in request.stream():
+        with contextlib.suppress(ConnectionResetError):
+            async for _ in body:
                 pass
     except BaseException:
         await stream.aclose()

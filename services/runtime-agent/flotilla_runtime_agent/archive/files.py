@@ -105,7 +105,7 @@ async def receive_path(
     """
     wanted = absolute(path)
 
-    def extract(incoming: Iterator[bytes]) -> None:
+    def extract(incoming: Iterator[bytes | bytearray]) -> None:
         folder = os.path.realpath(wanted)
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise InvalidArgumentError("extraction point is not a directory")
@@ -177,7 +177,7 @@ async def _send(view: FileView, pack: Callable[[int], None], stream: ByteWriter)
 
 
 async def _receive(
-    view: FileView, extract: Callable[[Iterator[bytes]], None], stream: ByteReader
+    view: FileView, extract: Callable[[Iterator[bytes | bytearray]], None], stream: ByteReader
 ) -> None:
     handover = Handover()
 
@@ -191,7 +191,7 @@ async def _receive(
     is_whole = False
     try:
         with suppress(BrokenPipeError):  # the thread has failed, and says why below
-            while data := await stream.read():
+            while data := await stream.take():
                 await handover.put(data)
             is_whole = True
     finally:

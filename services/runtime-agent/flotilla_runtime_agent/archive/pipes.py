@@ -25,8 +25,8 @@ class ByteWriter(Protocol):
 class ByteReader(Protocol):
     """What gives bytes: a stream of the bus."""
 
-    async def read(self) -> bytes:
-        """Return some bytes; none at the end."""
+    async def take(self) -> bytes | bytearray:
+        """Return some bytes, in a buffer that nobody else uses; none at the end."""
         ...
 
 
@@ -64,7 +64,7 @@ class Handover:
     def __init__(self) -> None:
         """Start empty; for use in a running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes | bytearray] = deque()
         self._bytes = 0
         self._has_chunks = threading.Condition()
         self._has_room = asyncio.Event()
@@ -72,7 +72,7 @@ class Handover:
         self._ended = False
         self._is_abandoned = False
 
-    async def put(self, data: bytes) -> None:
+    async def put(self, data: bytes | bytearray) -> None:
         """Hand a chunk over, waiting for room.
 
         Raises:
@@ -95,7 +95,7 @@ class Handover:
             self._is_abandoned = broken
             self._has_chunks.notify()
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes | bytearray]:
         """Yield the chunks, in the thread.
 
         Raises:

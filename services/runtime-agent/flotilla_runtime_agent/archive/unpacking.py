@@ -39,7 +39,7 @@ class Unpacking:
     owner: tuple[int, int] | None = None
 
 
-def unpack(incoming: Iterator[bytes], how: Unpacking) -> None:
+def unpack(incoming: Iterator[bytes | bytearray], how: Unpacking) -> None:
     """Extract an archive, plain or compressed.
 
     Raises:
@@ -67,10 +67,16 @@ def unpack(incoming: Iterator[bytes], how: Unpacking) -> None:
             os.utime(path, (mtime, mtime))
 
 
-def _plain(incoming: Iterator[bytes]) -> Iterator[bytes]:
+def _plain(incoming: Iterator[bytes | bytearray]) -> Iterator[bytes | bytearray]:
+    """Decompress; what is plain already goes on in the buffers in which it came."""
     decompressor = Decompressor()
+    is_plain = False
     for data in incoming:
-        yield from decompressor.feed(data)
+        for piece in decompressor.feed(bytes(data)):
+            yield piece
+            is_plain = not decompressor.kind
+        if is_plain:
+            yield from incoming
     yield from decompressor.finish()
 
 
