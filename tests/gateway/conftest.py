@@ -79,6 +79,7 @@ class FakeNode:
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeRecord] = {}
         self.silent = False
+        self.tells_at_join = 100  # containers at most
         self.subnets: list[str] = []
         self.created: list[agent.CreateRequest] = []
         self.started: list[agent.StartRequest] = []
@@ -98,12 +99,16 @@ class FakeNode:
         service.handle(agent.VOLUME_REMOVE, self.remove_volume)
 
     async def join(self) -> gateway.JoinAnswer:
-        changes = [
-            ContainerChange(id=one.id, revision=one.revision, record=one)
-            for one in self.containers.values()
-        ]
+        revisions = {one.id: one.revision for one in self.containers.values()}
         info = NodeInfo(node=self.record, subnets=self.subnets)
-        return await self.bus.call(gateway.JOIN, gateway.JoinRequest(info=info, containers=changes))
+        request = gateway.JoinRequest(info=info, revisions=revisions)
+        answer = await self.bus.call(gateway.JOIN, request)
+        for container_id in answer.wanted[: self.tells_at_join]:
+            one = self.containers[container_id]
+            change = ContainerChange(id=one.id, revision=one.revision, record=one)
+            told = gateway.SyncRequest(changes=[change], after_join=True)
+            await self.bus.call(gateway.SYNC, told)
+        return answer
 
     async def live(self) -> None:
         """Give signs of life until cancelled."""

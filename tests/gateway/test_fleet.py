@@ -214,6 +214,31 @@ async def test_a_node_that_lost_a_container_is_believed(hosts: Any) -> None:
     assert (await hosts.api.delete("/containers/stranger")).status_code == 204
     node.containers[stranger.id] = stranger
     assert (await node.join()).stray == [stranger.id]
+    elsewhere = next(one for one in hosts.nodes.values() if one is not node)
+    elsewhere.containers[first] = node.containers[first]  # a host that was copied with its disk
+    assert (await elsewhere.join()).stray == [first]
+    del elsewhere.containers[first]
+
+
+async def test_half_an_inventory_makes_nobody_forget_the_other_half(
+    hosts: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flotilla_gateway.domain.sync._YOUNG_S", -60.0)
+    there = {"flotilla.node": "a"}
+    known = [(await hosts.run(f"c{number}", Labels=there))[0] for number in range(2)]
+    node = hosts.nodes["a"]
+    for container in known:
+        node.changed(container, status="paused", paused=True)
+    node.tells_at_join = 1
+    answer = await node.join()
+    assert sorted(answer.wanted) == sorted(known)
+    listed = await hosts.get("/containers/json")
+    assert sorted(one["Id"] for one in listed) == sorted(known)
+    assert sorted(one["State"] for one in listed) == ["paused", "running"]
+    node.tells_at_join = 100
+    assert len((await node.join()).wanted) == 1
+    listed = await hosts.get("/containers/json")
+    assert [one["State"] for one in listed] == ["paused", "paused"]
 
 
 async def test_changes_that_a_node_reports_are_listed(hosts: Any) -> None:

@@ -8,8 +8,20 @@ from flotilla_bus import Bus
 from flotilla_bus.contracts import gateway
 from flotilla_bus.events import EventPublisher
 from flotilla_core.clock import now
-from flotilla_core.errors import InternalError
-from flotilla_engine.records import NetworkRecord, NetworkState, NodeInfo, NodeRecord
+from flotilla_core.errors import InternalError, UnavailableError
+from flotilla_core.ids import new_id
+from flotilla_engine.config import ContainerConfig
+from flotilla_engine.host_config import HostConfig
+from flotilla_engine.records import (
+    ContainerChange,
+    ContainerRecord,
+    NetworkRecord,
+    NetworkState,
+    NodeInfo,
+    NodeRecord,
+    VolumeRecord,
+)
+from flotilla_engine.state import ContainerState
 from flotilla_runtime_agent.containers.containers import Containers
 from flotilla_runtime_agent.node import Node
 from flotilla_runtime_agent.ports import Networks, Volumes
@@ -23,17 +35,32 @@ def network(name: str) -> NetworkState:
 class Fleet:
     """Gateway, node, networks and volumes in one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *records: ContainerRecord) -> None:
         self.applied: list[str] = []
+        self.records = {record.id: record for record in records}
+        self.told: list[gateway.SyncRequest] = []
+        self.joins = 0
+        self.lost = 0  # which SYNC is not answered
 
     def info(self) -> NodeInfo:
         return NodeInfo(node=NodeRecord(id="node", name="node", address=""))
 
-    def inventory(self) -> list[Any]:
-        return []
+    def revisions(self) -> dict[str, int]:
+        return {record.id: record.revision for record in self.records.values()}
 
-    async def call(self, *_: object, **__: object) -> gateway.JoinAnswer:
-        return gateway.JoinAnswer(networks=[network("broken"), network("wrong"), network("fine")])
+    def changes(self, container_ids: Sequence[str]) -> list[ContainerChange]:
+        found = [self.records[one] for one in container_ids]
+        return [ContainerChange(id=one.id, revision=one.revision, record=one) for one in found]
+
+    async def call(self, _: object, request: Any, **__: object) -> Any:
+        if isinstance(request, gateway.JoinRequest):
+            self.joins += 1
+            networks = [network("broken"), network("wrong"), network("fine")]
+            return gateway.JoinAnswer(networks=networks, wanted=list(request.revisions))
+        self.told.append(request)
+        if len(self.told) == self.lost:
+            raise UnavailableError("lost")
+        return gateway.SyncAnswer()
 
     async def network_states(self) -> list[NetworkState]:
         return []
@@ -48,12 +75,12 @@ class Fleet:
                 self.applied.append(name)
 
     async def list(self) -> Sequence[Any]:
-        return []
+        return [VolumeRecord(name=f"v{number}", created=now()) for number in range(3)]
 
 
-async def test_a_network_that_cannot_be_had_does_not_keep_the_node_out() -> None:
-    fleet: Any = Fleet()
-    joined = asyncio.Event()
+async def joined(fleet: Any, **settings: Any) -> None:
+    """Have the fleet's node join."""
+    has_joined = asyncio.Event()
     membership = Membership(
         cast("Bus", fleet),
         cast("Node", fleet),
@@ -61,13 +88,48 @@ async def test_a_network_that_cannot_be_had_does_not_keep_the_node_out() -> None
         cast("Networks", fleet),
         cast("Volumes", fleet),
         Reports(cast("EventPublisher", None)),
-        joined=joined.set,
+        joined=has_joined.set,
+        **settings,
     )
     reporting = asyncio.create_task(membership.report_forever())
     try:
         async with asyncio.timeout(30):
-            await joined.wait()
+            await has_joined.wait()
     finally:
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
+
+
+async def test_a_network_that_cannot_be_had_does_not_keep_the_node_out() -> None:
+    fleet = Fleet()
+    await joined(fleet)
     assert fleet.applied == ["fine"]
+
+
+async def test_what_the_gateway_wants_comes_in_messages_of_a_bounded_size() -> None:
+    records = [
+        ContainerRecord(
+            id=new_id(),
+            name=f"c{number}",
+            node_id="node",
+            revision=number,
+            created=now(),
+            image_id="",
+            image="",
+            config=ContainerConfig(),
+            host_config=HostConfig(),
+            state=ContainerState(),
+        )
+        for number in range(20)
+    ]
+    size = len(ContainerChange(id=new_id(), revision=1, record=records[0]).model_dump_json())
+    fleet = Fleet(*records)
+    fleet.lost = 3
+    await joined(fleet, page_bytes=4 * size)
+    assert fleet.joins == 2
+    again = fleet.told[3:]  # all of it, from its beginning
+    assert [one.id for page in again for one in page.changes] == list(fleet.records)
+    assert [one.name for page in again for one in page.volumes] == ["v0", "v1", "v2"]
+    assert all(page.after_join and 0 < len(page.changes) + len(page.volumes) < 6 for page in again)
+    assert all(len(page.model_dump_json()) < 6 * size for page in again)
+    assert len(again) > 5

@@ -12,6 +12,9 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import time_ns
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from flotilla_bus import Bus
 from flotilla_bus.contracts import gateway
@@ -24,7 +27,11 @@ from flotilla_runtime_agent.node import Node
 from flotilla_runtime_agent.ports import Networks, Volumes
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=BaseModel)
+
 _BATCH = 100
+_PAGE_BYTES = 1024 * 1024
 _RETRY_S = 1.0
 _CALL_S = 10.0
 
@@ -108,9 +115,11 @@ class Membership:
         *,
         token: str = "",
         heartbeat_s: float = 2.0,
+        page_bytes: int = _PAGE_BYTES,
         joined: Callable[[], None],
     ) -> None:
         """Not joined yet; ``joined`` is called each time it has."""
+        self._page_bytes = page_bytes
         self._bus = bus
         self._node = node
         self._containers = containers
@@ -139,8 +148,7 @@ class Membership:
     async def _join(self) -> None:
         request = gateway.JoinRequest(
             info=self._node.info(),
-            containers=self._containers.inventory(),
-            volumes=await self._volumes.list(),
+            revisions=self._containers.revisions(),
             token=self._token,
             session=self._session,
         )
@@ -154,7 +162,24 @@ class Membership:
             except FlotillaError as error:
                 _LOG.warning("volume %s is not removed: %s", name, error)
         self._must_join.clear()
+        await self._tell_all(answer.wanted)
         self._joined()
+
+    async def _tell_all(self, container_ids: Sequence[str]) -> None:
+        """Tell what the gateway wants to know of these containers, and all volumes."""
+        try:
+            for changes in pages(self._containers.changes(container_ids), self._page_bytes):
+                await self._sync(gateway.SyncRequest(changes=changes, after_join=True))
+            for volumes in pages(await self._volumes.list(), self._page_bytes):
+                await self._sync(gateway.SyncRequest(volumes=volumes, after_join=True))
+        except BaseException:
+            self._must_join.set()
+            raise
+
+    async def _sync(self, request: gateway.SyncRequest) -> None:
+        answer = await self._bus.call(gateway.SYNC, request, timeout_s=_CALL_S)
+        if answer.rejoin:
+            self._must_join.set()
 
     async def _remove_stray(self, container_id: str) -> None:
         try:
@@ -182,14 +207,12 @@ class Membership:
         changes = self._reports.take()
         try:
             volumes = self._reports.removed_volumes
-            request = gateway.SyncRequest(changes=list(changes.values()), removed_volumes=volumes)
-            answer = await self._bus.call(gateway.SYNC, request, timeout_s=_CALL_S)
+            for page in pages(list(changes.values()), self._page_bytes) or [[]]:
+                await self._sync(gateway.SyncRequest(changes=page, removed_volumes=volumes))
         except BaseException:
             self._reports.put_back(changes)
             raise
         self._reports.told_removed(volumes)
-        if answer.rejoin:
-            self._must_join.set()
 
     async def beat_forever(self) -> None:
         """Give signs of life."""
@@ -204,3 +227,19 @@ class Membership:
             except FlotillaError as error:
                 _LOG.debug("no sign of life: %s", error)
             await asyncio.sleep(self._heartbeat_s)
+
+
+def pages(items: Sequence[T], limit_bytes: int) -> list[list[T]]:
+    """Return the items in parts that a message can carry, at least one in each."""
+    if len(items) == 1:
+        return [list(items)]
+    parts: list[list[T]] = []
+    size = limit_bytes
+    for item in items:
+        own = len(item.model_dump_json())
+        if size + own > limit_bytes or len(parts[-1]) >= _BATCH:
+            parts.append([])
+            size = 0
+        parts[-1].append(item)
+        size += own
+    return parts

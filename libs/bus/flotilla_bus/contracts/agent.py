@@ -11,7 +11,6 @@ from flotilla_engine.config import ContainerConfig
 from flotilla_engine.exec import ExecConfig
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.records import (
-    ContainerChange,
     ContainerRecord,
     ContainerSize,
     EndpointRecord,
@@ -350,14 +349,7 @@ class InfoAnswer(Message):
     info: NodeInfo
 
 
-class InventoryAnswer(Message):
-    """All containers of the node, for a reconciliation."""
-
-    containers: list[ContainerChange]
-
-
 INFO = Method(SERVICE, "info", Empty, InfoAnswer)
-INVENTORY = Method(SERVICE, "inventory", Empty, InventoryAnswer)
 
 CREATE = Method(SERVICE, "container.create", CreateRequest, RecordAnswer, mutating=True)
 START = Method(SERVICE, "container.start", StartRequest, RecordAnswer, mutating=True)

@@ -16,16 +16,15 @@ SERVICE = "gateway"
 
 
 class JoinRequest(Message):
-    """A node comes (again): who it is, and all its containers and volumes.
+    """A node comes (again): who it is, and which containers it has.
 
-    ``containers`` is the whole inventory: what the catalogue lists for this node and is not
-    here does not exist. ``session`` is new with each start of the agent: the calls to an earlier
-    one have no answer any more.
+    ``revisions`` has all of them, with how far they are: what the catalogue lists for this node
+    and is not here does not exist. ``session`` is new with each start of the agent: the calls to
+    an earlier one have no answer any more.
     """
 
     info: NodeInfo
-    containers: list[ContainerChange]
-    volumes: list[VolumeRecord] = Field(default_factory=list)
+    revisions: dict[str, int]
     token: str = ""
     session: str = ""
 
@@ -33,21 +32,27 @@ class JoinRequest(Message):
 class JoinAnswer(Message):
     """What the node should know: its networks now, containers that must go, images that exist.
 
-    ``stray`` names containers of the node that the catalogue does not know, or removed while the
-    node was away.
+    ``stray`` names containers of the node that were removed while it was away. ``wanted`` names
+    those of which the catalogue has another revision, or none: the node tells them with SYNC, in
+    as many messages as it takes, and all its volumes with them.
     """
 
     stray: list[str] = Field(default_factory=list)
+    wanted: list[str] = Field(default_factory=list)
     networks: list[NetworkState] = Field(default_factory=list)
     volumes: list[str] = Field(default_factory=list)  # removed while the node was away
     images: list[ImageRecord] | None = None
 
 
 class SyncRequest(Message):
-    """Changes since the last report, oldest first; sent again until answered."""
+    """Changes since the last report, oldest first; sent again until answered.
 
-    changes: list[ContainerChange]
-    volumes: list[VolumeRecord] = Field(default_factory=list)  # changed
+    ``after_join`` tells that these are what the answer to JOIN wanted.
+    """
+
+    changes: list[ContainerChange] = Field(default_factory=list)
+    volumes: list[VolumeRecord] = Field(default_factory=list)
+    after_join: bool = False
     removed_volumes: list[str] = Field(default_factory=list)
 
 

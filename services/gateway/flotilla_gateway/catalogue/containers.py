@@ -166,7 +166,11 @@ class Containers:
             labels=record.config.labels,
             volumes={mount.name for mount in record.mounts if mount.type == "volume"},
         )
-        for name in (record.name, f"{record.name}-{short_id(record.id)}"):
+        for name in (
+            record.name,
+            f"{record.name}-{short_id(record.id)}",
+            f"{record.name}-{record.id}",
+        ):
             try:
                 await self.reserve(replace(new, name=name))
             except ConflictError:
@@ -174,6 +178,22 @@ class Containers:
             await self.apply(node_id, change, by_cache=False)
             return True
         return False
+
+    async def strays(self, node_id: str, container_ids: Sequence[str]) -> set[str]:
+        """Return those of the containers that are gone for good, or another node's."""
+        found: set[str] = set()
+        async with self._database.reading() as connection:
+            for start in range(0, len(container_ids), _READ_AT_ONCE):
+                part = container_ids[start : start + _READ_AT_ONCE]
+                buried = select(TombstoneRow.container_id).where(
+                    TombstoneRow.container_id.in_(part)
+                )
+                elsewhere = select(ContainerRow.id).where(
+                    ContainerRow.id.in_(part), ContainerRow.node_id != node_id
+                )
+                for query in (buried, elsewhere):
+                    found.update(await connection.scalars(query))
+        return found
 
     async def not_buried(self, container_ids: Collection[str], since: float) -> list[str]:
         """Return those of the containers that were not removed since then (epoch seconds)."""

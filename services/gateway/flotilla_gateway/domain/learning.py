@@ -1,6 +1,6 @@
 """Taking over what nodes say of their containers, and telling who needs to know."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flotilla_engine.records import ContainerChange, ContainerRecord
 from flotilla_gateway.catalogue.catalogue import Catalogue
@@ -25,11 +25,14 @@ class Learning:
         """Forget a container that its node has removed."""
         self._told(await self._catalogue.containers.remove(container_id))
 
-    async def compared(self, node_id: str, inventory: Sequence[ContainerChange]) -> list[str]:
-        """Take over all that a node has; returns the ids of those that must go from it."""
+    async def compared(
+        self, node_id: str, revisions: Mapping[str, int]
+    ) -> tuple[list[str], list[str]]:
+        """Return which of a node's containers must go from it, and which are to be told of."""
         known = await self._catalogue.containers.revisions(node_id)
-        news = [change for change in inventory if known.get(change.id) != change.revision]
-        return await self.changed(node_id, news, by_cache=False)
+        news = [one for one, revision in revisions.items() if known.get(one) != revision]
+        stray = await self._catalogue.containers.strays(node_id, news)
+        return sorted(stray), [one for one in news if one not in stray]
 
     async def changed(
         self, node_id: str, changes: Sequence[ContainerChange], *, by_cache: bool = True

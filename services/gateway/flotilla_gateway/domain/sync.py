@@ -2,12 +2,13 @@
 
 import logging
 import time
+from collections.abc import Sequence
 
 from flotilla_bus import Bus, Service
 from flotilla_bus.contracts import gateway
 from flotilla_bus.methods import Empty
 from flotilla_core.errors import ConflictError, PermissionDeniedError
-from flotilla_engine.records import NetworkState, NodeRecord
+from flotilla_engine.records import NetworkState, NodeRecord, VolumeRecord
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.nodes import Nodes
@@ -67,16 +68,17 @@ class NodeSync:
             networks = await self._catalogue.networks.of_node(node.id)
             await self._catalogue.networks.changed(networks)
             self._learning.touch(networks)
-        stray = await self._learning.compared(speaker, request.containers)
-        await self._drop_unknown(speaker, {change.id for change in request.containers})
-        await self._note_volumes(request)
+        stray, wanted = await self._learning.compared(speaker, request.revisions)
+        await self._drop_unknown(speaker, set(request.revisions))
         log.info(
-            "node %s joined with %d containers, %d of them stray",
+            "node %s joined with %d containers, %d of them stray, %d to be told of",
             node.name,
-            len(request.containers),
+            len(request.revisions),
             len(stray),
+            len(wanted),
         )
-        return gateway.JoinAnswer(stray=stray, networks=await self._networks_of(speaker))
+        states = await self._networks_of(speaker)
+        return gateway.JoinAnswer(stray=stray, wanted=wanted, networks=states)
 
     async def _has_moved(self, node: NodeRecord) -> bool:
         """Say whether others know another address, or another end of the tunnels, of the node.
@@ -106,11 +108,11 @@ class NodeSync:
         for container_id in settled - present:
             await self._learning.removed(node_id, container_id)
 
-    async def _note_volumes(self, request: gateway.JoinRequest) -> None:
+    async def _note_volumes(self, node_id: str, volumes: Sequence[VolumeRecord]) -> None:
         """Note the volumes that only the node knew, and where the others are on it."""
-        node_id = request.info.node.id
-        known = {one.name: one for one in await self._catalogue.volumes.all()}
-        for volume in request.volumes:
+        names = [volume.name for volume in volumes]
+        known = {one.name: one for one in await self._catalogue.volumes.all(names)}
+        for volume in volumes:
             one = known.get(volume.name)
             if one is None or one.mountpoint != volume.mountpoint:
                 await self._catalogue.volumes.note(volume.model_copy(update={"node_id": node_id}))
@@ -127,10 +129,14 @@ class NodeSync:
         """Take over a node's changes."""
         self._nodes.heard(speaker)
         if speaker not in await self._nodes.known():
-            return gateway.SyncAnswer(rejoin=True)
-        stray = await self._learning.changed(speaker, request.changes)
-        for volume in request.volumes:
-            await self._catalogue.volumes.note(volume.model_copy(update={"node_id": speaker}))
+            self._nodes.forget_cached()  # it may have joined at another gateway just now
+            if speaker not in await self._nodes.known():
+                return gateway.SyncAnswer(rejoin=True)
+        stray = await self._learning.changed(
+            speaker, request.changes, by_cache=not request.after_join
+        )
+        if request.volumes:
+            await self._note_volumes(speaker, request.volumes)
         for name in request.removed_volumes:
             await self._catalogue.volumes.forget(name, speaker)
         if stray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from flotilla_core.errors import ConflictError, NotFoundError
 from flotilla_engine.records import ContainerChange
@@ -44,11 +44,16 @@ class Containers:
                 return container
         return self.get(reference)
 
-    def inventory(self) -> list[ContainerChange]:
-        """Return all containers as they are."""
+    def revisions(self) -> dict[str, int]:
+        """Return how far each container is."""
+        return {item.id: item.record.revision for item in self}
+
+    def changes(self, container_ids: Iterable[str]) -> list[ContainerChange]:
+        """Return these containers as they are, but for those that have gone."""
+        found = [self._containers[one] for one in container_ids if one in self._containers]
         return [
             ContainerChange(id=item.id, revision=item.record.revision, record=item.record)
-            for item in self
+            for item in found
         ]
 
     def _peer(self, reference: str) -> Peer:

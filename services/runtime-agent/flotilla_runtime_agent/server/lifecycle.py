@@ -34,7 +34,6 @@ class Lifecycle:
         service.handle(agent.UPDATE, self.update)
         service.handle(agent.REMOVE, self.remove)
         service.handle(agent.INSPECT, self.inspect)
-        service.handle(agent.INVENTORY, self.inventory)
         service.handle(agent.RESIZE, self.resize)
         service.handle(agent.SIZES, self.sizes)
         service.handle(agent.CONNECT, self.connect)
@@ -118,10 +117,6 @@ class Lifecycle:
     async def inspect(self, request: agent.ContainerRequest) -> agent.RecordAnswer:
         """``container.inspect``."""
         return self._answer(request.container)
-
-    async def inventory(self, _: Empty) -> agent.InventoryAnswer:
-        """``inventory``."""
-        return agent.InventoryAnswer(containers=self._containers.inventory())
 
     async def resize(self, request: agent.ResizeRequest) -> Empty:
         """``container.resize``; of an exec too."""
