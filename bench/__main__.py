@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import cast
 
+import flotilla_testing.leftovers
+from bench import leftovers
 from bench.contenders import Contender, dockerd, flotilla
 from bench.measurements import ALL, Measurement
 from flotilla_testing import images
@@ -34,11 +37,24 @@ def main() -> int:
     if binary is None:
         print(f"bench: no dockerd at {arguments.dockerd}; DOCKERD= names one", file=sys.stderr)
         return 1
-    lines = [*_machine(Path(binary)), "", "| | flotilla | dockerd | ratio |", "|--|--|--|--|"]
+    leftovers.remove()
+    flotilla_testing.leftovers.main(["--remove"])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        result = _measured(chosen, arguments, Path(binary))
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return 130
+    print(f"\nwritten to {result}")
+    return 0
+
+
+def _measured(chosen: list[Measurement], arguments: argparse.Namespace, binary: Path) -> Path:
+    lines = [*_machine(binary), "", "| | flotilla | dockerd | ratio |", "|--|--|--|--|"]
     print("\n".join(lines), flush=True)
     with ExitStack() as stack:
         ours = stack.enter_context(flotilla(arguments.hosts))
-        theirs = stack.enter_context(dockerd(Path(binary)))
+        theirs = stack.enter_context(dockerd(binary))
         _load(ours, theirs)
         for measurement in chosen:
             line = _row(measurement, ours, theirs, arguments.rounds)
@@ -47,8 +63,7 @@ def main() -> int:
     _RESULTS.mkdir(parents=True, exist_ok=True)
     result = _RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.md"
     result.write_text("\n".join(lines) + "\n")
-    print(f"\nwritten to {result}")
-    return 0
+    return result
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,19 +1,18 @@
 """The two engines that are compared, each on a data folder of its own."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import leftovers
 from flotilla_testing.engines import Engine
 from flotilla_testing.stacks import running_stack
 
-_NAMESPACE = "flt-bench"
 _STARTS_WITHIN_S = 60.0
 
 
@@ -47,17 +46,22 @@ def flotilla(hosts: int) -> Iterator[Contender]:
 @contextmanager
 def dockerd(binary: Path) -> Iterator[Contender]:
     """Start a dockerd in a network namespace of its own; its companions lie beside it."""
-    folder = Path(tempfile.mkdtemp(prefix="flt-bench-", dir="/var/tmp"))
+    name = f"{leftovers.PREFIX}-{os.getpid()}"
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=leftovers.FOLDERS))
     socket = folder / "docker.sock"
-    subprocess.run(["ip", "netns", "add", _NAMESPACE], check=False, capture_output=True)
-    subprocess.run(["ip", "-n", _NAMESPACE, "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
     path = f"{binary.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    command = ["nsenter", f"--net=/run/netns/{_NAMESPACE}", "--", str(binary)]
+    command = ["nsenter", f"--net=/run/netns/{name}", "--", str(binary)]
     command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
     command += ["--pidfile", str(folder / "pid"), "--host", f"unix://{socket}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "PATH": path}
+            command,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PATH": path},
+            start_new_session=True,  # an interrupt is for us, who stop it in order
         )
     engine = Engine(f"unix://{socket}", is_flotilla=False)
     try:
@@ -65,12 +69,12 @@ def dockerd(binary: Path) -> Iterator[Contender]:
         pids = {"dockerd": process.pid}
         yield Contender("dockerd", engine, "containerd-shim", str(folder), pids)
     finally:
-        _remove_containers(engine)
-        process.terminate()
-        process.wait(timeout=60)
-        _unmount_below(folder)
-        subprocess.run(["ip", "netns", "del", _NAMESPACE], check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(subprocess.TimeoutExpired):
+            _remove_containers(engine)
+            process.terminate()
+            process.wait(timeout=60)
+        leftovers.clear(name)
+        process.wait()
 
 
 def _await(engine: Engine, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -86,10 +90,3 @@ def _remove_containers(engine: Engine) -> None:
     identifiers = engine.docker("ps", "--all", "--quiet").stdout.split()
     if identifiers:
         engine.docker("rm", "--force", "--volumes", *identifiers, timeout_s=300)
-
-
-def _unmount_below(folder: Path) -> None:
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        point = line.split()[4]
-        if point.startswith(f"{folder}/"):
-            subprocess.run(["umount", "--lazy", point], check=False)
