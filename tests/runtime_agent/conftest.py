@@ -128,6 +128,9 @@ class NoNetworks:
     async def network_states(self) -> list[NetworkState]:
         return []
 
+    def address(self) -> str:
+        return ""
+
     def encryption(self) -> tuple[TunnelEnd | None, str]:
         return None, "not here"
 

@@ -57,7 +57,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
         node = Node(
             identifier=identifier,
             name=settings.node_name or platform.node(),
-            address=settings.address,
+            address=settings.address or host.networks.address(),
             labels=settings.node_labels,
             root_dir=settings.data_dir,
             runtimes=host.runtimes,

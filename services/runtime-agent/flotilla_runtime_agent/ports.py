@@ -172,6 +172,10 @@ class Networks(Protocol):
         """Return what is known of each user network, as applied last."""
         ...
 
+    def address(self) -> str:
+        """Return where other nodes reach this host; empty if nowhere."""
+        ...
+
     def encryption(self) -> tuple[TunnelEnd | None, str]:
         """Return this node's end of encrypted networks, and what encrypts or why nothing does."""
         ...

@@ -13,9 +13,10 @@ import pytest
 
 from flotilla_core.errors import InternalError
 from flotilla_engine.host_config import HostConfig, PortBinding
+from flotilla_runtime_agent.network.networks import NodeNetworks
 
 if TYPE_CHECKING:
-    from tests.runtime_agent.network.conftest import Node
+    from tests.runtime_agent.network.conftest import Node, Place
 
 OUTSIDE = "10.99.0.2"
 HOST = "10.99.0.1"
@@ -224,3 +225,12 @@ async def test_nothing_stays_of_many_containers_at_once(node: Node) -> None:
     while node.host.command("ip", "-o", "link").count(": fv") > 1:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
+
+
+async def test_address_for_other_nodes_is_found(host: tuple[Place, Place], tmp_path: Path) -> None:
+    networks = NodeNetworks(tmp_path / "network", tmp_path / "run", node_id="n" * 25)
+    await networks.start([])
+    try:
+        assert networks.address() == "10.99.0.1"  # that of the default route's interface
+    finally:
+        await networks.close()

@@ -220,6 +220,11 @@ class NodeNetworks:
             await self._program_sealed()
         return await self._thread.run(self._host.repair) or broken
 
+    def address(self) -> str:
+        """Return where other nodes reach this host; empty if it has no way to them."""
+        address = self._host.address
+        return "" if address.is_loopback else str(address)
+
     def encryption(self) -> tuple[TunnelEnd | None, str]:
         """Return this node's end of the tunnels, and what encrypts or why nothing does."""
         return self._host.tunnel.end, self._host.tunnel.description
