@@ -1,35 +1,20 @@
 """Types of the fixtures of tests/compat, and what its tests share."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pexpect
 
+from flotilla_testing.waiting import eventually
+
+__all__ = ["DEADLINE_S", "Inspect", "Start", "Terminal", "created", "eventually"]
+
 Start = Callable[..., str]
 Inspect = Callable[[str], dict[str, Any]]
 Terminal = Callable[..., "pexpect.spawn[str]"]
 
 DEADLINE_S = 30.0
-
-
-def eventually(check: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
-    """Return as soon as a check is true.
-
-    Raises:
-        AssertionError: If it is not before the deadline.
-    """
-    end = time.monotonic() + deadline_s
-    while True:
-        try:
-            assert check()
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def created(api: httpx.Client, body: dict[str, Any], name: str = "") -> str:
