@@ -81,6 +81,17 @@ def test_detached_exec_is_seen_by_inspect(engine: Engine, api: httpx.Client, sta
     assert exec_id in again.json()["message"]
 
 
+def test_malformed_detach_keys_are_refused(api: httpx.Client, start: Start) -> None:
+    identifier = start()
+    for keys in ("bad", "ctrl-A", "a,"):
+        body = {"Cmd": ["true"], "DetachKeys": keys}
+        answer = api.post(f"/containers/{identifier}/exec", json=body)
+        assert answer.status_code in (400, 500)  # dockerd says 500
+        assert answer.json() == {"message": f"Invalid escape keys ({keys}) provided"}
+    body = {"Cmd": ["true"], "DetachKeys": "DEL,ctrl-["}
+    assert api.post(f"/containers/{identifier}/exec", json=body).status_code == 201
+
+
 def test_unknown_exec_is_404(api: httpx.Client) -> None:
     answer = api.get("/exec/nothing/json")
     assert (answer.status_code, answer.json()) == (

@@ -51,6 +51,22 @@ def test_events_come_in_dockerds_order(api: httpx.Client, docker: Docker) -> Non
     ]  # fmt: skip
 
 
+def test_killing_a_paused_container_is_told_first(api: httpx.Client, docker: Docker) -> None:
+    script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.1; done"
+    docker("run", "-d", "--name", "frozen", "busybox", "sh", "-c", script).checked()
+    eventually(lambda: "ready" in docker("logs", "frozen").stdout)
+    docker("pause", "frozen").checked()
+    docker("stop", "frozen").checked()
+    docker("start", "frozen").checked()
+    docker("pause", "frozen").checked()
+    docker("rm", "-f", "frozen").checked()
+    seen = actions(api, "frozen", "destroy")
+    assert [action for action in seen if action != "stop"] == [
+        *("create", "start", "pause", "kill", "unpause", "die"),
+        *("start", "pause", "kill", "die", "destroy"),
+    ]
+
+
 def test_events_carry_dockerds_attributes(api: httpx.Client, docker: Docker) -> None:
     docker("run", "-d", "--name", "attrs", "--label", "k=v", "busybox", "sh", "-c", "exit 4")
     docker("wait", "attrs")

@@ -8,9 +8,10 @@ import socket
 import pytest
 
 from flotilla_core.errors import InvalidArgumentError
+from flotilla_engine.detach_keys import DEFAULT_KEYS, parse_keys
 from flotilla_engine.stdcopy import frame
 from flotilla_runtime_agent.runtime.attach import Broadcast
-from flotilla_runtime_agent.runtime.detach import DEFAULT_KEYS, DetachScanner, parse_keys
+from flotilla_runtime_agent.runtime.detach import DetachScanner
 from flotilla_runtime_agent.sessions import framed
 
 

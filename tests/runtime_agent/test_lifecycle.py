@@ -72,7 +72,7 @@ async def test_stop_sends_the_signal_then_kills(node: SmallNode) -> None:
         await container.start()
     await container.stop(signal_name=None, timeout_s=0)
     assert container.record.state.exit_code == 137
-    assert node.heard.actions() == ["create", "start", "kill", "kill", "die", "stop"]
+    assert node.heard.actions() == ["create", "start", "kill", "kill", "stop", "die"]
     with pytest.raises(NotModifiedError):
         await container.stop(signal_name=None, timeout_s=0)
 

@@ -1,6 +1,7 @@
 """Checks of ``ContainerExec``."""
 
 from flotilla_core.errors import InvalidArgumentError
+from flotilla_engine.detach_keys import parse_keys
 from flotilla_engine.exec import ExecConfig
 
 
@@ -12,3 +13,4 @@ def check_exec(config: ExecConfig) -> None:
     """
     if not config.cmd:
         raise InvalidArgumentError("No exec command specified")
+    parse_keys(config.detach_keys, called="escape")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from flotilla_core.clock import now
@@ -48,6 +49,7 @@ class Runs:
         self._oom: OomWatch | None = None
         self._ended = asyncio.Event()
         self._ended.set()
+        self._stops: list[object] = []  # requests that wait for the end
 
     def _new_broadcast(self) -> Broadcast:
         container = self._container
@@ -186,6 +188,21 @@ class Runs:
         except TimeoutError:
             return False
 
+    @contextmanager
+    def stop_expected(self) -> Iterator[None]:
+        """Without the lock: a request stops the container.
+
+        As with dockerd its event is told before that of the end, or when the request is done.
+        """
+        request = object()
+        self._stops.append(request)
+        try:
+            yield
+            if request in self._stops:
+                self._container.event("stop")
+        finally:
+            self._stops = [other for other in self._stops if other is not request]
+
     async def ended_unseen(self, code: int) -> None:
         """Without the lock: the process ended while there was no agent."""
         async with self._container.lock:
@@ -207,6 +224,9 @@ class Runs:
         state.exit_code, state.finished_at = code, finished
         wants_restart = self._wants_restart(ran_s)
         container.save()
+        for _ in self._stops:
+            container.event("stop")
+        self._stops.clear()
         container.event("die", exitCode=str(code), execDuration=str(int(ran_s)))
         container.waits.exited(Exit(code))
         if wants_restart:

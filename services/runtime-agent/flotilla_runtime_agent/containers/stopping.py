@@ -36,8 +36,8 @@ async def stop(container: Container, *, signal_name: str | None, timeout_s: int 
         raise NotModifiedError("container already stopped")
     chosen = signal_name or container.record.config.stop_signal or "TERM"
     number = number_of(chosen)
-    await _stop(container, number, _stop_timeout(container, timeout_s))
-    container.event("stop")
+    with container.runs.stop_expected():
+        await _stop(container, number, _stop_timeout(container, timeout_s))
 
 
 def _stop_timeout(container: Container, timeout_s: int | None) -> int:
@@ -122,9 +122,9 @@ async def send_signal(container: Container, number: int, *, is_final: bool) -> N
         container.stored.ends_for_good |= is_final
         container.host.store.save(container.stored)
         process.kill(number)
-        if is_final and container.record.state.paused:
-            await _thaw(container)
         container.event("kill", signal=str(number))
+        if is_final and container.record.state.paused:
+            await _thaw(container, is_told=number != signal.SIGKILL)
 
 
 async def restart(container: Container, *, signal_name: str | None, timeout_s: int | None) -> None:
@@ -169,10 +169,11 @@ async def unpause(container: Container) -> None:
         container.save()
 
 
-async def _thaw(container: Container) -> None:
+async def _thaw(container: Container, *, is_told: bool = True) -> None:
     try:
         await cgroup.thaw(container.cgroup)
     except (OSError, TimeoutError) as error:
         raise InternalError(f"cannot unpause container {container.id}: {error}") from error
     container.record.state.paused = False
-    container.event("unpause")
+    if is_told:
+        container.event("unpause")

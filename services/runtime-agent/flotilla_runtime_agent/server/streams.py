@@ -8,6 +8,7 @@ from contextlib import aclosing
 from flotilla_bus import Accept, Empty, Service, Stream
 from flotilla_bus.contracts import agent
 from flotilla_core.errors import ConflictError, FlotillaError
+from flotilla_engine.detach_keys import parse_keys
 from flotilla_runtime_agent import sessions
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.containers import Containers
@@ -16,7 +17,6 @@ from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.waits import Exit
 from flotilla_runtime_agent.logs.records import Renderer, frame, stamp_of
 from flotilla_runtime_agent.runtime.attach import Subscription
-from flotilla_runtime_agent.runtime.detach import parse_keys
 
 
 class Streams:
