@@ -12,7 +12,7 @@ from flotilla_bus.events import create_stream, event_publisher, events_since, ke
 from flotilla_bus.spool import Spool
 from flotilla_core.errors import DeadlineExceededError
 from flotilla_engine.events import EventMessage
-from flotilla_testing.nats import NatsServer
+from flotilla_testing.nats import NatsServer, nats_server
 
 
 def event(number: int) -> EventMessage:
@@ -113,6 +113,21 @@ async def test_stream_is_made_again_when_its_store_is_lost(
             await publisher.flush(60)
             async with asyncio.timeout(60):
                 assert (await anext(events)).event.action == "e2"
+
+
+async def test_on_a_small_disk_the_stream_is_smaller(tmp_path: Path) -> None:
+    folder = tmp_path / "nats"
+    small = f'jetstream {{ store_dir: "{folder / "jetstream"}", max_file_store: 100MB }}'
+    async with (
+        nats_server(folder, small) as nats,
+        connected(nats.url, name="caller", patience_s=30) as bus,
+    ):
+        for _ in range(2):
+            await create_stream(bus)
+        async with event_publisher(bus, tmp_path / "spool") as publisher:
+            publisher.publish(event(1))
+            await publisher.flush(30)
+        assert await stored(bus) == ["e1"]
 
 
 async def test_same_message_is_stored_once(caller: Bus, server: Bus, tmp_path: Path) -> None:

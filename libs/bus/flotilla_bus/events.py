@@ -27,10 +27,12 @@ _OF_NODES = f"{SUBJECT}.node."
 
 _KEPT_S = 7 * 24 * 3600
 _KEPT_BYTES = 1024 * 1024 * 1024
+_KEPT_AT_LEAST_BYTES = 4 * 1024 * 1024
 _SAME_ID_WITHIN_S = 600
 _BATCH = 128
 _ACK_WITHIN_S = 5.0
 _RETRY_S = 0.25
+_RETRY_AT_LEAST_EVERY_S = 10.0
 _LATE_NS = 300 * 1_000_000_000
 """How much later than said an event may be stored and still be found by its own time."""
 
@@ -53,6 +55,8 @@ class StoredEvent:
 async def create_stream(bus: Bus, *, replicas: int = 1, timeout_s: float = 30) -> None:
     """Make the stream that holds the events of seven days, at most a gibibyte; or leave it.
 
+    Where the disk has less room than that, the stream gets what JetStream allows.
+
     Args:
         bus: The bus of a service.
         replicas: How many servers of a NATS cluster keep it.
@@ -61,19 +65,32 @@ async def create_stream(bus: Bus, *, replicas: int = 1, timeout_s: float = 30) -
     Raises:
         FlotillaError: If JetStream does not answer, or refuses.
     """
+    size = _KEPT_BYTES
+    while True:
+        config = _config(replicas, size)
+        try:
+            await jetstream.ensure_stream(bus, STREAM, config, timeout_s=timeout_s)
+        except jetstream.NoRoomError:
+            if size <= _KEPT_AT_LEAST_BYTES:
+                raise
+            size //= 2
+        else:
+            return
+
+
+def _config(replicas: int, size: int) -> dict[str, object]:
     second = 1_000_000_000
-    config: dict[str, object] = {
+    return {
         "name": STREAM,
         "subjects": [f"{SUBJECT}.>"],
         "retention": "limits",
         "discard": "old",
         "storage": "file",
         "max_age": _KEPT_S * second,
-        "max_bytes": _KEPT_BYTES,
+        "max_bytes": size,
         "duplicate_window": _SAME_ID_WITHIN_S * second,
         "num_replicas": replicas,
     }
-    await jetstream.ensure_stream(bus, STREAM, config, timeout_s=timeout_s)
 
 
 @contextlib.asynccontextmanager
@@ -89,15 +106,20 @@ async def kept_stream(bus: Bus, *, replicas: int = 1) -> AsyncIterator[None]:
         wanted.set()
 
     async def keep() -> None:
+        pause_s = _RETRY_S
         while True:
             await wanted.wait()
             wanted.clear()
             try:
                 await create_stream(bus, replicas=replicas)
+                pause_s = _RETRY_S
             except FlotillaError as error:
                 log.warning("the events' stream is not there yet: %s", error)
-                await asyncio.sleep(_RETRY_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause_s):
+                        await wanted.wait()
                 wanted.set()
+                pause_s = min(2 * pause_s, _RETRY_AT_LEAST_EVERY_S)
 
     bus.connection.revivals.append(want)
     keeping = asyncio.create_task(keep(), name="events' stream")

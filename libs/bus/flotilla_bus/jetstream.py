@@ -27,6 +27,11 @@ _WAITS_S = 20
 _RETRY_S = 0.25
 _SECOND_NS = 1_000_000_000
 _ACK_TOKENS = 9
+_NO_ROOM = (10023, 10028, 10047)  # resources, memory or storage beyond the server's or account's
+
+
+class NoRoomError(InternalError):
+    """JetStream has not the room that a stream asks for; half of it may be there."""
 
 
 def answer_of(message: Msg) -> dict[str, Any]:
@@ -35,6 +40,7 @@ def answer_of(message: Msg) -> dict[str, Any]:
     Raises:
         UnavailableError: JetStream, or the stream, is not there.
         NotFoundError: What was asked for does not exist.
+        NoRoomError: There is less room on disk.
         InternalError: Any other error.
     """
     if message.headers and message.headers.get(headers.STATUS) == headers.NO_RESPONDERS:
@@ -44,6 +50,8 @@ def answer_of(message: Msg) -> dict[str, Any]:
     if error is None:
         return answer
     text = f"the event store: {error.get('description', error)}"
+    if error.get("err_code") in _NO_ROOM:
+        raise NoRoomError(text)
     match error.get("code"):
         case 404:
             raise NotFoundError(text)
@@ -72,6 +80,8 @@ async def ensure_stream(
     """Make the stream, or bring an older one up to the configuration."""
     try:
         await ask(bus, f"STREAM.CREATE.{stream}", config, timeout_s=timeout_s)
+    except NoRoomError:
+        raise
     except InternalError:
         await ask(bus, f"STREAM.UPDATE.{stream}", config, timeout_s=timeout_s)
 
