@@ -218,6 +218,34 @@ async def test_new_key_of_a_node_is_taken_over(pair: Pair) -> None:
 
 
 @needs_wireguard
+async def test_attaching_does_not_hide_a_lost_tunnel(pair: Pair) -> None:
+    web, _, _ = await pair.start(0, "web")
+    api, address, _ = await pair.start(1, "api")
+    api.serve(MARKER, 80)
+    pair.here.host.command("ip", "link", "del", pair.interface(0))
+    container_id = pair.here.next_id()
+    endpoint = pair.here.endpoint_of(
+        pair.state, container_id, "next", "172.30.0.9/24", node_id=pair.ids[0]
+    )
+    await pair.here.run("next", endpoints=[endpoint])  # makes the interface again
+    await pair.here.networks.repair()
+    assert await asyncio.to_thread(web.fetch, address, 80)
+
+
+@needs_wireguard
+async def test_node_that_left_is_no_peer_any_more(pair: Pair) -> None:
+    await pair.start(0, "web")
+    await pair.start(1, "api")
+    peers = ("wg", "show", pair.interface(0), "peers")
+    other, _ = pair.there.networks.encryption()
+    assert other is not None
+    assert pair.here.host.command(*peers).split() == [other.public_key]
+    del pair.state.nodes[1], pair.state.endpoints[1]
+    await pair.tell()
+    assert pair.here.host.command(*peers) == ""
+
+
+@needs_wireguard
 async def test_nothing_is_left_of_the_last_network(pair: Pair) -> None:
     _, _, container_id = await pair.start(0, "web")
     interface = pair.interface(0)

@@ -38,7 +38,6 @@ from flotilla_runtime_agent.network.specs import (
     bridge_name,
     gateway_endpoint,
     network_mtu,
-    sealed_mtu,
     vxlan_name,
 )
 from flotilla_runtime_agent.network.tunnel import Tunnel, TunnelSettings
@@ -218,8 +217,6 @@ class Host:
             self._overlay.remove(bridge, vxlan)
             return
         mtu = network_mtu(network, self._uplink_mtu)
-        if network.encrypted:
-            mtu = min(mtu, sealed_mtu(self._uplink_mtu))
         self._overlay.program(bridge, vxlan, kind, mtu, remotes(state, self._node_id))
 
     def seal(self, state: NetworkState) -> None:

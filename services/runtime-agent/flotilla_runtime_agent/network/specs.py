@@ -39,16 +39,13 @@ def default_host_ip(network: NetworkRecord) -> str:
 
 def network_mtu(network: NetworkRecord, uplink_mtu: int) -> int:
     """Return the network's MTU; one that can span hosts leaves room for VXLAN from the start."""
+    most = uplink_mtu - _SEALED_OVERHEAD
     if network.options.get(_MTU, "").isdigit():
-        return int(network.options[_MTU])
+        asked = int(network.options[_MTU])
+        return min(asked, most) if network.encrypted else asked
     if network.encrypted:
-        return sealed_mtu(uplink_mtu)
+        return most
     return uplink_mtu - _VXLAN_OVERHEAD if network.vni else uplink_mtu
-
-
-def sealed_mtu(uplink_mtu: int) -> int:
-    """Return the most that a packet of an encrypted network can have between nodes."""
-    return uplink_mtu - _SEALED_OVERHEAD
 
 
 def bridge_spec(network: NetworkRecord, uplink_mtu: int) -> BridgeSpec:

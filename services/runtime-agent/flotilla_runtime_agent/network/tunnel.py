@@ -72,6 +72,7 @@ class Tunnel:
         )
         self._networks: dict[str, dict[str, Peer]] = {}
         self._configured: dict[str, Peer] | None = None
+        self._was_lost = False  # and is there again; its VXLAN links are not
         self.end: TunnelEnd | None = None
         self.description = self._look(key_path)
 
@@ -125,6 +126,8 @@ class Tunnel:
         for network in self._networks.values():
             peers |= network
         link = self._device.find()
+        if link is None and self._configured is not None:
+            self._was_lost = True
         if link is None or self._configured != peers:
             self._configured = None
             link = self._device.make(self._address, self._mtu)
@@ -137,11 +140,14 @@ class Tunnel:
         return VxlanKind(vni, self._address.ip, SEALED_PORT, self.ensure())
 
     def is_broken(self) -> bool:
-        """Say whether the interface is missing though a network needs it."""
-        return bool(self._networks) and self.end is not None and self._device.find() is None
+        """Say whether the interface has gone, and the VXLAN links of the networks with it."""
+        if not self._networks or self.end is None:
+            return False
+        was_lost, self._was_lost = self._was_lost, False
+        return was_lost or self._device.find() is None
 
     def sweep(self) -> None:
         """Take the interface away unless a network needs it."""
-        if not self._networks:
+        if not self._networks or self.end is None:
             self._configured = None
             self._device.remove()

@@ -122,10 +122,8 @@ class WireGuard:
             TunnelError: If it cannot be made.
         """
         link = self._route.find_link(self._name)
-        if link is not None and address not in self._addresses(link):
-            self.remove()
-            link = None
-        if link is None:
+        if link is None or address not in self._addresses(link):
+            self.remove()  # also a process whose interface was taken away, and is ending
             if not self._add_kernel_link():
                 self._start_daemon()
             link = self._route.link(self._name)
