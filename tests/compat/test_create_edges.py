@@ -125,6 +125,7 @@ def test_create_refuses(api: httpx.Client, body: dict[str, Any], message: str) -
     [
         ({"ExposedPorts": {"x/tcp": {}, "80/FOO": {}}}, "echo runs", "runs"),
         ({"Labels": {"a": None}}, "echo runs", "runs"),
+        ({"Volumes": {"data": {}}}, "test -d /data && echo there", "there"),
         ({"Hostname": "a.b.c"}, "grep -c '\ta.b.c a$' /etc/hosts", "1"),
         ({"WorkingDir": "/tmp/../etc"}, "pwd", "/etc"),
         (_host(SecurityOpt=["seccomp={}"]), "grep Seccomp: /proc/self/status | cut -f2", "0"),
@@ -138,7 +139,7 @@ def test_create_refuses(api: httpx.Client, body: dict[str, Any], message: str) -
         ),
     ],
     ids=[
-        *("ports", "null label", "dots", "folder", "no filter", "shim", "swap"),
+        *("ports", "null label", "no slash", "dots", "folder", "no filter", "shim", "swap"),
         *("files", "address"),
     ],
 )
@@ -146,7 +147,8 @@ def test_is_taken(
     docker: Docker, api: httpx.Client, body: dict[str, Any], script: str, output: str
 ) -> None:
     identifier = created(api, {"Cmd": ["sh", "-c", script], **body})
-    assert docker("start", "-a", identifier).checked().out == output
+    result = docker("start", "-a", identifier).checked()
+    assert (result.out, result.stderr) == (output, "")
     docker("rm", identifier).checked()
 
 

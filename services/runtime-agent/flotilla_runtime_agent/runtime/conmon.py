@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ EXEC_PROCESS = "process.json"
 """What an exec starts; read when it is started."""
 
 NO_LOG = "none"
+_PLAIN = re.compile(r"^(?:runc create failed|exec failed): .*", re.DOTALL | re.MULTILINE)
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "TZ": "UTC0",  # of the times in logs
@@ -81,6 +83,9 @@ class Monitoring:
         ]
         for argument in (*self.runtime.arguments, "--root", str(self.runtime.root)):
             argv += ["--runtime-arg", argument]
+        if self.runtime.path.name.startswith("runc"):
+            # Its warnings would be in the container's log; errors are told without it, too.
+            argv += ["--runtime-arg", "--log", "--runtime-arg", os.devnull]
         if self.terminal:
             argv.append("--terminal")
         if self.stdin:
@@ -262,6 +267,8 @@ async def _running(child: Child, pid: int) -> Monitored:
 
 def runtime_message(text: str) -> str:
     """Return the last error in a runtime's output, without log decoration."""
+    if (plain := _PLAIN.search(text)) is not None:
+        return plain[0].strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
