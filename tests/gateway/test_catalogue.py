@@ -114,7 +114,7 @@ async def test_only_one_of_many_at_once_gets_the_name(
 async def test_all_are_listed_however_few_are_kept_in_memory(
     catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flotilla_gateway.catalogue.containers._MAX_CACHED_RECORDS", 2)
+    monkeypatch.setattr("flotilla_gateway.catalogue.known_records.MAX_RECORDS", 2)
     for name in ("a", "b", "c", "d", "e"):
         await made(catalogue, name)
     for _ in range(2):

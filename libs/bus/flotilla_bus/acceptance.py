@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flotilla_bus import headers
 from flotilla_bus.bus import Bus
-from flotilla_bus.methods import A
+from flotilla_bus.methods import A, dumped
 from flotilla_bus.outcomes import Outcome
 from flotilla_bus.streams import Stream
 from flotilla_core.errors import FlotillaError, InternalError
@@ -67,7 +67,7 @@ class Acceptance(Generic[A]):
     async def __call__(self, answer: A) -> Stream:
         """Send the answer and return the stream."""
         bus = self._bus
-        payload = answer.model_dump_json(by_alias=True).encode()
+        payload = dumped(answer)
         offer = (self._message.headers or {}).get(headers.DIRECT, "")
         link = await bus.dialler.dial(offer) if offer else None
         if link is not None:

@@ -19,7 +19,7 @@ from flotilla_bus.direct import Dialler, DirectListener
 from flotilla_bus.frames import Frame, FrameKind, encode
 from flotilla_bus.links import DirectLink, NatsLink, deliver
 from flotilla_bus.mailbox import Mailbox
-from flotilla_bus.methods import A, Method, Notice, Q, StreamMethod
+from flotilla_bus.methods import A, Method, Notice, Q, StreamMethod, dumped
 from flotilla_bus.questions import Question
 from flotilla_bus.streams import PING_INTERVAL_S, Stream
 from flotilla_core.errors import InternalError, InvalidArgumentError, UnavailableError
@@ -126,7 +126,7 @@ class Bus:
             head[headers.REQUEST_ID] = request_id or secrets.token_hex(16)
         subject = self._subject(method, node)
         with self.asking(self.target(method.service, node)) as question:
-            answer = await question.ask(subject, _dumped(request), head, timeout_s)
+            answer = await question.ask(subject, dumped(request), head, timeout_s)
         return _parsed(method, answer)
 
     async def open(
@@ -152,7 +152,7 @@ class Bus:
         opening = _Opening(self, self.target(method.service, node))
         try:
             with self._under_way(opening):
-                answer = await opening.ask(subject, _dumped(request), opening.head(), timeout_s)
+                answer = await opening.ask(subject, dumped(request), opening.head(), timeout_s)
             stream = await opening.stream()
         except BaseException:
             await opening.abandon()
@@ -167,7 +167,7 @@ class Bus:
         """Tell a notice to whoever listens: to one node, or to all. Lost while NATS is away."""
         subject = notice.subject(node=node, speaker=self._speaker() if notice.speaker else None)
         with contextlib.suppress(nats.errors.Error):
-            await self.connection.publish(subject, _dumped(body))
+            await self.connection.publish(subject, dumped(body))
 
     @contextlib.asynccontextmanager
     async def subscribe(
@@ -382,10 +382,6 @@ async def connected(
             ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ticking
-
-
-def _dumped(message: Q) -> bytes:
-    return message.model_dump_json(by_alias=True).encode()
 
 
 def _parsed(method: Method[Q, A] | StreamMethod[Q, A], answer: Msg) -> A:

@@ -23,6 +23,11 @@ class Empty(Message):
     """A request or an answer without content."""
 
 
+def dumped(message: BaseModel) -> bytes:
+    """Return a message as it is sent: what has its default is left out, which is most of many."""
+    return message.model_dump_json(by_alias=True, exclude_defaults=True).encode()
+
+
 Q = TypeVar("Q", bound=BaseModel)
 A = TypeVar("A", bound=BaseModel)
 

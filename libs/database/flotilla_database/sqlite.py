@@ -19,7 +19,7 @@ _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
     "PRAGMA foreign_keys=ON",
-    "PRAGMA cache_size=-16000",
+    "PRAGMA cache_size=-1000",  # KiB of each connection; the kernel has the file in memory anyway
 )
 
 _Job = tuple["asyncio.Future[Any] | None", Callable[[], Any] | None]

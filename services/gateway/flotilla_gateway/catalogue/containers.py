@@ -21,10 +21,10 @@ from flotilla_gateway.catalogue.container_rows import (
     replace_record,
 )
 from flotilla_gateway.catalogue.entries import Entry, NewContainer, Outcome
+from flotilla_gateway.catalogue.known_records import KnownRecords
 from flotilla_gateway.catalogue.tables import ContainerRow, TombstoneRow
 
 _HEX = frozenset("0123456789abcdef")
-_MAX_CACHED_RECORDS = 4096
 _READ_AT_ONCE = 500
 ABANDONED_S = 30.0
 
@@ -59,7 +59,7 @@ class Containers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._records: dict[str, tuple[int, ContainerRecord]] = {}
+        self._records = KnownRecords()
 
     async def reserve(self, new: NewContainer) -> None:
         """Take id and name for a container that is about to be made.
@@ -120,8 +120,8 @@ class Containers:
             change: Its word.
             by_cache: Whether what this process knows may answer without a look at the tables.
         """
-        cached = self._records.get(change.id) if by_cache else None
-        if change.record is not None and cached is not None and change.revision <= cached[0]:
+        known_here = self._records.revision(change.id) if by_cache else -1
+        if change.record is not None and change.revision <= known_here:
             return Outcome(changed=False)
         async with self._database.transaction() as connection:
             known = (
@@ -136,9 +136,9 @@ class Containers:
             else:
                 outcome = await replace_record(connection, change, change.record, known)
         if change.record is None:
-            self._records.pop(change.id, None)
+            self._records.forget(change.id)
         else:
-            self._remember(change.id, change.revision, change.record)
+            self._records.keep(change.id, change.revision, change.record)
         return outcome
 
     async def adopt(self, node_id: str, change: ContainerChange) -> bool:
@@ -240,9 +240,9 @@ class Containers:
             known = await self._database.look_up(_REVISIONS_OF, {"node": node_id})
         entries: dict[str, Entry] = {}
         for row in known:
-            revision, record = self._records.get(row.id, (-1, None))
-            if revision == row.revision:
-                entries[row.id] = Entry(row.id, row.name, row.node_id, revision, record)
+            record = self._records.get(row.id, row.revision)
+            if record is not None:
+                entries[row.id] = Entry(row.id, row.name, row.node_id, row.revision, record)
         if stale := [row.id for row in known if row.id not in entries]:
             await self._read(stale, entries)
         return [entries[row.id] for row in known if row.id in entries]
@@ -301,24 +301,17 @@ class Containers:
             if gone.rowcount:
                 await bury(connection, container_id)
                 await bump(connection, networks)
-        self._records.pop(container_id, None)
+        self._records.forget(container_id)
         return networks
 
     def _entry(self, row: Row[str, str, str, int, str | None]) -> Entry:
         record = None
         if row.record is not None:
-            cached = self._records.get(row.id)
-            if cached is not None and cached[0] == row.revision:
-                record = cached[1]
-            else:
+            record = self._records.get(row.id, row.revision)
+            if record is None:
                 record = ContainerRecord.model_validate_json(row.record)
-                self._remember(row.id, row.revision, record)
+                self._records.keep(row.id, row.revision, record)
         return Entry(row.id, row.name, row.node_id, row.revision, record)
-
-    def _remember(self, container_id: str, revision: int, record: ContainerRecord) -> None:
-        if len(self._records) >= _MAX_CACHED_RECORDS:
-            self._records.clear()
-        self._records[container_id] = (revision, record)
 
     async def _raise_if_taken(self, name: str) -> None:
         async with self._database.reading() as connection:
