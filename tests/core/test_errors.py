@@ -1,10 +1,19 @@
 """Tests of flotilla_core.errors."""
 
+import errno
+import os
 import pickle
 
 import pytest
 
-from flotilla_core.errors import ConflictError, FlotillaError, Kind, NotFoundError, error_of
+from flotilla_core.errors import (
+    ConflictError,
+    FlotillaError,
+    Kind,
+    NotFoundError,
+    error_of,
+    unexpected,
+)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -24,3 +33,10 @@ def test_error_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(NotFoundError("gone")))
     assert isinstance(copy, NotFoundError)
     assert copy.message == "gone"
+
+
+def test_of_what_nobody_foresaw_the_hosts_faults_are_named_and_bugs_are_not() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/secret/place")
+    assert unexpected(full).message == "no space left on device"
+    for bug in (ValueError("secret"), OSError("secret"), OSError(errno.ENOENT, "x", "secret")):
+        assert unexpected(bug).message == "internal error"

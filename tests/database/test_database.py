@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Integer, String, bindparam, column, func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from flotilla_core.errors import InvalidArgumentError, UnavailableError
+from flotilla_core.errors import InternalError, InvalidArgumentError, UnavailableError
 from flotilla_database import Database, migrated, opened
 
 MIGRATION = '''"""Makes the table of things."""
@@ -145,6 +145,19 @@ async def test_an_error_of_the_statement_is_not_told_as_unavailable(database: Da
     with pytest.raises(DBAPIError, match="nowhere"):
         async with database.reading() as connection:
             await connection.execute(text("SELECT * FROM nowhere"))
+
+
+async def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    async with opened(f"sqlite:///{tmp_path}/a.db") as database:
+
+        async def fill(connection: AsyncConnection) -> None:
+            await connection.exec_driver_sql("PRAGMA max_page_count=2")
+            await connection.exec_driver_sql("CREATE TABLE large (content TEXT)")
+            await connection.exec_driver_sql("INSERT INTO large VALUES (zeroblob(100000))")
+
+        with pytest.raises(InternalError, match="database or disk is full"):
+            await database.change(fill)
+        await database.ping()
 
 
 async def test_a_database_out_of_reach_is_told_without_its_password(tmp_path: Path) -> None:

@@ -179,14 +179,20 @@ class EventPublisher:
 
     async def send_forever(self) -> None:
         """Send what is in the spool, in order; a batch that failed is sent again whole."""
+        is_held_up = False
         while True:
             self._said.clear()
             try:
                 await self._send_batch()
             except (nats.errors.Error, FlotillaError, OSError) as error:
-                log.info("events are kept on disk for now: %s", error or type(error).__name__)
+                if not is_held_up:
+                    log.info("events are kept on disk for now: %s", error or type(error).__name__)
+                is_held_up = True
                 await asyncio.sleep(_RETRY_S)
                 continue
+            if is_held_up:
+                log.info("events are sent again")
+            is_held_up = False
             async with self._stored:
                 self._stored.notify_all()
             if self._spool.is_empty:

@@ -18,9 +18,9 @@ from flotilla_bus.methods import A, Method, Q, StreamMethod, dumped
 from flotilla_bus.outcomes import Outcome, Outcomes
 from flotilla_core.errors import (
     FlotillaError,
-    InternalError,
     InvalidArgumentError,
     UnavailableError,
+    unexpected,
 )
 
 log = logging.getLogger(__name__)
@@ -145,9 +145,9 @@ class Service:
             return Outcome(answer.model_dump_json(by_alias=True).encode())
         except FlotillaError as error:
             return Outcome.of_error(error)
-        except Exception:
+        except Exception as error:
             log.exception("%s %s failed", method.service, method.name)
-            return Outcome.of_error(InternalError("internal error"))
+            return Outcome.of_error(unexpected(error))
 
     async def _converse(
         self, method: StreamMethod[Q, A], handler: StreamHandler[Q, A], message: Msg
@@ -166,9 +166,9 @@ class Service:
         except asyncio.CancelledError:
             await accept.fail(UnavailableError("the service is shutting down"))
             raise
-        except Exception:
+        except Exception as error:
             log.exception("%s %s failed", method.service, method.name)
-            await accept.fail(InternalError("internal error"))
+            await accept.fail(unexpected(error))
         finally:
             accept.stop_watching()
             del self._conversations[message.reply]

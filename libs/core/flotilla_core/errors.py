@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from enum import StrEnum
 from typing import ClassVar
 
@@ -114,6 +116,19 @@ class DeadlineExceededError(_KindError):
     """No answer in time: the outcome is unknown."""
 
     KIND = Kind.DEADLINE_EXCEEDED
+
+
+_OF_THE_HOST = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+
+
+def unexpected(error: Exception) -> InternalError:
+    """Return what a user is told of an error that nobody foresaw.
+
+    A bug is told without its details; what the host's operator can mend is named.
+    """
+    if isinstance(error, OSError) and error.errno in _OF_THE_HOST:
+        return InternalError(os.strerror(error.errno).lower())
+    return InternalError("internal error")
 
 
 _BY_KIND: dict[Kind, type[_KindError]] = {

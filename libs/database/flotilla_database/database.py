@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from flotilla_core.errors import InvalidArgumentError, UnavailableError
+from flotilla_core.errors import InternalError, InvalidArgumentError, UnavailableError
 from flotilla_database.lookups import LookUp, SqliteReader
 from flotilla_database.sqlite import ThreadConnection
 
@@ -26,6 +26,7 @@ _POOL_SIZE = 8
 _ATTEMPTS = 8
 _CONFLICTS = frozenset({"40001", "40P01"})  # serialization_failure, deadlock_detected
 _CONNECT_TIMEOUT_S = 10
+_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
 _NO_CONNECTION = ("08", "57P", "28", "3D", "53")  # SQLSTATE classes of "cannot connect"
 
 
@@ -134,6 +135,9 @@ class Database:
     def _translated(self, error: OSError | DBAPIError, *, connecting: bool) -> Exception:
         """Return what to raise: only a lost or refused connection is told as unavailable."""
         if isinstance(error, DBAPIError):
+            name = str(getattr(error.orig, "sqlite_errorname", ""))
+            if not connecting and name.startswith(_DISK):
+                return InternalError(f"database {_shown(self._engine.url)}: {error.orig}")
             state = str(getattr(error.orig, "sqlstate", None) or "")
             refused = connecting and isinstance(error, OperationalError | InterfaceError)
             if not (refused or error.connection_invalidated or state.startswith(_NO_CONNECTION)):

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flotilla_core.errors import FlotillaError, Kind
+from flotilla_core.errors import FlotillaError, Kind, unexpected
 from flotilla_gateway.answers import json_response
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def error_response(error: FlotillaError) -> Response:
 def unexpected_response(error: Exception) -> Response:
     """Log a bug, and answer without its details."""
     _log.error("unexpected error", exc_info=error)
-    return json_response({"message": "internal error"}, 500)
+    return error_response(unexpected(error))
 
 
 def add_handlers(app: FastAPI) -> None:

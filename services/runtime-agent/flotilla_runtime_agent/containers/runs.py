@@ -88,7 +88,7 @@ class Runs:
             process=StoredProcess.of(monitored.process),
         )
         # Known before it runs: an agent that dies now finds it again.
-        host.store.save(stored)
+        host.store.save_or_fail(stored)
         if not stored.record.sandbox_id:
             self._joins.joined()
         self.broadcast.begin()

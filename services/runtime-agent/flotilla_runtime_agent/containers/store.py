@@ -16,6 +16,7 @@ from flotilla_runtime_agent.spec.mounts import PlannedMount
 
 _LOG = logging.getLogger(__name__)
 _FILE = "container.json"
+_RETRY_S = 2.0
 
 
 class StoredProcess(BaseModel):
@@ -62,6 +63,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         """Use this folder, made if missing."""
         self._root = root
+        self._owed: dict[str, Stored] = {}
+        self._paying: asyncio.TimerHandle | None = None
         root.mkdir(parents=True, exist_ok=True)
 
     def folder(self, container_id: str) -> Path:
@@ -85,8 +88,43 @@ class Store:
         return found
 
     def save(self, stored: Stored) -> None:
-        """Replace the container's file; survives the agent's death, not a power cut."""
-        self._write(stored, is_durable=False)
+        """Replace the container's file; survives the agent's death, not a power cut.
+
+        On a full disk it is written as soon as there is room: what has happened has happened.
+        """
+        try:
+            self.save_or_fail(stored)
+        except OSError as error:
+            if not self._owed:
+                _LOG.error("containers are not written down for now: %s", error)
+            self._owed[stored.record.id] = stored
+            self._pay_later()
+
+    def save_or_fail(self, stored: Stored) -> None:
+        """Replace the container's file before something is done that must be known of.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        folder = self.folder(stored.record.id)
+        folder.mkdir(mode=0o710, exist_ok=True)
+        _replace(folder / _FILE, stored.model_dump_json().encode(), is_durable=False)
+        self._owed.pop(stored.record.id, None)
+
+    def _pay_later(self) -> None:
+        if self._paying is None:
+            loop = asyncio.get_running_loop()
+            self._paying = loop.call_later(_RETRY_S, self._pay)
+
+    def _pay(self) -> None:
+        self._paying = None
+        for stored in list(self._owed.values()):
+            try:
+                self.save_or_fail(stored)
+            except OSError:
+                self._pay_later()
+                return
+        _LOG.info("all containers are written down again")
 
     async def save_durably(self, stored: Stored) -> None:
         """Replace the container's file; survives a power cut too."""
@@ -95,13 +133,9 @@ class Store:
         data = stored.model_dump_json().encode()
         await asyncio.to_thread(_replace, folder / _FILE, data, is_durable=True)
 
-    def _write(self, stored: Stored, *, is_durable: bool) -> None:
-        folder = self.folder(stored.record.id)
-        folder.mkdir(mode=0o710, exist_ok=True)
-        _replace(folder / _FILE, stored.model_dump_json().encode(), is_durable=is_durable)
-
     def remove(self, container_id: str) -> None:
         """Remove the container's folder; its file goes first, so that nothing half is left."""
+        self._owed.pop(container_id, None)
         folder = self.folder(container_id)
         (folder / _FILE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -109,9 +143,13 @@ class Store:
 
 def _replace(path: Path, data: bytes, *, is_durable: bool) -> None:
     partial = path.with_suffix(".new")
-    with partial.open("wb") as file:
-        file.write(data)
-        if is_durable:
-            file.flush()
-            os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            if is_durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
