@@ -42,5 +42,7 @@ def test_input_and_output_are_binary_frames(engine: Engine, docker: Docker) -> N
 def test_an_unknown_container_is_told_before_the_handshake(engine: Engine) -> None:
     with pytest.raises(InvalidStatus) as raised:
         _attached(engine, "nosuch")
-    assert raised.value.response.status_code == 404
-    assert b"No such container: nosuch" in raised.value.response.body
+    response = raised.value.response
+    assert response.status_code == 404
+    assert response.headers["Ostype"] == "linux"
+    assert b"No such container: nosuch" in response.body

@@ -19,6 +19,7 @@ HEADERS = (
     ("Server", f"Docker/{ENGINE_VERSION} (linux)"),
 )
 _RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in HEADERS]
+_STARTS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _VERSION = re.compile(r"/v([0-9.]+)(?=/)")
 _SLASHES = re.compile(r"//+")
 _NODE = re.compile(r"/on/([^/]+)(?=/)")
@@ -40,7 +41,12 @@ class EngineMiddleware:
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] == "websocket.close" and not started:
+                started = True
+                refusal = json_response({"message": "page not found"}, 404)
+                await refusal(scope, receive, send_with_headers)
+                return
+            if message["type"] in _STARTS:
                 started = True
                 message["headers"] = [*message.get("headers", ()), *_RAW_HEADERS]
             await send(message)

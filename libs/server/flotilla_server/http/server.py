@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from flotilla_server.http.listeners import Listener
 from flotilla_server.http.protocol import EngineHttpProtocol
+from flotilla_server.http.websockets import EngineWebSockets
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -38,7 +39,7 @@ class HttpServer:
         self._config = Config(
             cast("ASGI3Application", app),
             http=EngineHttpProtocol,
-            ws="websockets-sansio",
+            ws=EngineWebSockets,
             loop="none",
             lifespan="off",
             log_config=None,
