@@ -157,16 +157,28 @@ def _get(url: str) -> str:
         return ""
 
 
-def test_traffic_goes_on_while_an_agent_is_away(engine: Engine, stack: Stack, shop: str) -> None:
-    reaches(engine, "web", "api")
+def test_traffic_and_names_go_on_while_an_agent_is_away(
+    engine: Engine, stack: Stack, shop: str
+) -> None:
+    serve(engine, "door", "host2", "--network", shop, "-p", "80")
+    for one, other in (("web", "api"), ("api", "web"), ("web", "door")):
+        reaches(engine, one, other)
     address = address_of(engine, "api", shop)
+    port = engine.docker("port", "door", "80/tcp").checked().lines[0].rpartition(":")[2]
+    sandbox = engine.docker("inspect", "-f", "{{.NetworkSettings.SandboxKey}}", "api").out
+    lookup = ("nsenter", f"--net={sandbox}", "busybox", "nslookup", "web", "127.0.0.11")
     stack.kill("agent-host2")
     try:
         reaches(engine, "web", "api", f"http://{address}")
         # Names of this host are still answered, also the one of the silent host.
         assert resolved(engine, "web", "api") == {address}
+        # And on the silent host itself, as are the ports that the kernel does not translate.
+        assert address_of(engine, "web", shop) in on_host(stack, "host2", *lookup).stdout
+        eventually(partial(_answers, stack, "host2", f"http://[::1]:{port}"))
     finally:
         stack.start("agent-host2")
+        eventually(lambda: _is_ready(stack, "host2"), timeout_s=60, what="host2 is not ready")
+        engine.docker("rm", "-f", "door")
     reaches(engine, "api", "web")
     reaches(engine, "web", "api")
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from flotilla_testing.stacks import Stack
 
+# They come and go with the stack's services, not with containers.
+_OF_THE_STACK = ("flotilla_cli", "flotilla_runtime_agent.network.daemon")
+
 
 @dataclass(frozen=True)
 class Census:
@@ -99,6 +102,6 @@ def _process_lines(is_ours: Callable[[str], bool]) -> set[str]:
             words = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if is_ours(words) and "flotilla_cli" not in words:
+        if is_ours(words) and not any(one in words for one in _OF_THE_STACK):
             found.add(f"{folder.name}: {words[:120]}")
     return found

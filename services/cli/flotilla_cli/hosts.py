@@ -10,6 +10,7 @@ from flotilla_cli.commands import run_json, succeeds
 from flotilla_cli.stack import Host, Stack
 
 _AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}|fw-[0-9a-z]{12}")
+_NETWORK_DAEMON = "flotilla_runtime_agent.network.daemon"  # a module that Python runs
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -36,7 +37,7 @@ def _belongs(stack: Stack, host: Host, pid: int, namespace: int | None) -> bool:
             f"{line}/".rpartition(":")[2].startswith(f"{stack.cgroup(host)}/") for line in cgroups
         ):
             return True
-        return _is_outliving(stack, host, pid, "conmon", "wireguard-go")
+        return _is_outliving(stack, host, pid, "conmon", "wireguard-go", _NETWORK_DAEMON)
     return False
 
 
@@ -49,7 +50,7 @@ def _is_outliving(stack: Stack, host: Host, pid: int, *programs: str) -> bool:
     with suppress(OSError):
         command = Path("/proc", str(pid), "cmdline").read_text(errors="replace").split("\0")
         folders = (f"{stack.host_data_dir(host)}/", f"{stack.host_run_dir(host)}/")
-        is_one = Path(command[0]).name in programs
+        is_one = not {Path(command[0]).name, *command}.isdisjoint(programs)
         return is_one and any(part.startswith(folders) for part in command)
     return False
 

@@ -5,6 +5,7 @@ import ipaddress
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -34,6 +35,7 @@ OTHER_NODE = "o" * 25
 HOST_ADDRESS = "10.99.0.1"
 OUTSIDE_ADDRESS = "10.99.0.2"
 DEADLINE_S = 30
+_DAEMON = "flotilla_runtime_agent.network.daemon"
 
 
 @dataclass
@@ -130,6 +132,7 @@ class Node:
     host: Place
     outside: Place
     places: list[Place] = field(default_factory=list)
+    attachments: list[Attachment] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     joined: dict[str, tuple[Joining, Sandbox]] = field(default_factory=dict)
 
@@ -159,6 +162,7 @@ class Node:
         sandbox = await self.networks.create_sandbox(container_id)
         self.joined[container_id] = (joining, sandbox)
         attachment = await self.networks.attach(joining, sandbox)
+        self.attachments.append(attachment)
         place = Place(sandbox.key)
         self.places.append(place)
         return place, attachment, container_id
@@ -253,6 +257,19 @@ def main_thread_inside(path: Path) -> Iterator[None]:
         os.close(home)
 
 
+def daemons(folder: Path) -> list[int]:
+    """Return the network daemons that have their socket below a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_text().split("\0")
+        except OSError:
+            continue
+        if _DAEMON in words and any(word.startswith(f"{folder}/") for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[tuple[Place, Place]]:
     """A host with an uplink to a neighbour, as namespaces; this thread is on the host."""
@@ -267,6 +284,8 @@ def host(tmp_path: Path) -> Iterator[tuple[Place, Place]]:
             _join(outer)
             yield Place(inner), outside
     finally:
+        for pid in daemons(tmp_path):
+            os.kill(pid, signal.SIGKILL)
         outside.close()
         namespaces.remove(inner)
         namespaces.remove(outer)

@@ -5,6 +5,7 @@ import contextlib
 import ipaddress
 import logging
 import secrets
+import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,12 @@ from flotilla_engine.records import EndpointRecord, NetworkState, TunnelEnd
 from flotilla_runtime_agent.network import namespaces
 from flotilla_runtime_agent.network.attachments import attachment, describe
 from flotilla_runtime_agent.network.bridges import BridgeSpec, Plug, host_interface_name
-from flotilla_runtime_agent.network.dns.names import Names
-from flotilla_runtime_agent.network.dns.servers import DnsServers
+from flotilla_runtime_agent.network.daemon.client import NetworkDaemon
+from flotilla_runtime_agent.network.dns.sandbox import bound_sockets, network_names, resolver
 from flotilla_runtime_agent.network.host import Host, KernelThread, port_addresses
 from flotilla_runtime_agent.network.pools import Leases
-from flotilla_runtime_agent.network.publishing import Publisher
+from flotilla_runtime_agent.network.ports import bind_port
+from flotilla_runtime_agent.network.publishing import Publisher, held_ports
 from flotilla_runtime_agent.network.sandboxes import SandboxRecord, SandboxStore, Wired
 from flotilla_runtime_agent.network.specs import (
     DEFAULT_NETWORK,
@@ -33,6 +35,7 @@ from flotilla_runtime_agent.network.specs import (
 )
 from flotilla_runtime_agent.network.states import StateStore
 from flotilla_runtime_agent.network.tunnel import TunnelSettings
+from flotilla_runtime_agent.network.watching import ended
 from flotilla_runtime_agent.ports import Attachment, Joining, Sandbox
 
 _LOG = logging.getLogger(__name__)
@@ -46,7 +49,8 @@ class NodeNetworks:
 
     Args:
         folder: Where addresses, states and sandboxes are kept.
-        run_folder: Where namespaces are bound; gone after a reboot of the host.
+        run_folder: Where namespaces are bound and the network daemon listens; gone after a
+            reboot of the host.
         node_id: This node, as the states name it.
         address: Where other nodes reach this host; found by the default route if empty.
         bridge: Name of the default bridge.
@@ -76,7 +80,9 @@ class NodeNetworks:
         self._tunnel = tunnel or TunnelSettings()
         self._thread = KernelThread()
         self._sandboxes: dict[str, SandboxRecord] = {}
-        self._names = Names()
+        self._daemon = NetworkDaemon(
+            run_folder, resolver_sockets=bound_sockets, port_socket=bind_port
+        )
         self._repairing: asyncio.Task[None] | None = None
 
     async def start(self, running: Sequence[tuple[Joining, Sandbox]]) -> None:
@@ -98,8 +104,7 @@ class NodeNetworks:
         self._default = BridgeSpec(self._bridge, (gateway,), mtu=self._host.uplink_mtu)
         self._leases = Leases(subnet, [gateway.ip])
         ipv6 = await self._thread.run(_has_ipv6)
-        self._publisher = Publisher(self._thread, self._host, ipv6=ipv6)
-        self._dns = DnsServers(self._names, self._thread)
+        self._publisher = Publisher(self._thread, self._host, self._daemon, ipv6=ipv6)
         alive = {joining.container_id for joining, _ in running}
         for record in tuple(self._store.all()):
             if record.container_id in alive and namespaces.is_namespace(Path(record.key)):
@@ -109,17 +114,17 @@ class NodeNetworks:
                 self._store.remove(record.container_id)
         await self._thread.run(self._sweep_namespaces)
         await self._restore()
-        self._repairing = asyncio.create_task(self._repair_firewall())
+        self._repairing = asyncio.create_task(self._repair_forever())
 
     async def close(self) -> None:
-        """Stop DNS and held ports; the wiring in the kernel stays."""
+        """Stop; the wiring in the kernel, and what the network daemon serves, stays."""
         if self._repairing is not None:
             self._repairing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._repairing
             self._repairing = None
-            await self._dns.close()
             self._publisher.close()
+            await self._thread.run(self._daemon.close)
             await self._thread.run(self._host.close)
         await self._thread.close()
 
@@ -194,8 +199,13 @@ class NodeNetworks:
         if all(node.id != self._node_id for node in state.nodes) and not self._uses(network.id):
             await self.remove_network(network.id)
             return
-        self._names.update(state)
-        await self._thread.run(partial(self._program, network.id))
+        names = network_names(state)
+
+        def program() -> None:
+            self._daemon.name(names)
+            self._program(network.id)
+
+        await self._thread.run(program)
 
     async def remove_network(self, network_id: str) -> None:
         """Remove this node's part of a network; safe to repeat."""
@@ -203,7 +213,7 @@ class NodeNetworks:
             _LOG.warning("network %s is still used by containers here; it stays", network_id)
             return
         state = self._states.remove(network_id)
-        self._names.remove(network_id)
+        await self._thread.run(lambda: self._daemon.forget(network_id))
         if state is not None:
             name = bridge_name(state.network)
             await self._thread.run(lambda: self._host.remove_network(network_id, name))
@@ -213,7 +223,11 @@ class NodeNetworks:
         return self._states.all()
 
     async def repair(self) -> bool:
-        """Make firewall and tunnels again if others removed them; answers whether they did."""
+        """Make again what others took away: firewall, tunnels, the network daemon.
+
+        Answers whether firewall or tunnels had to be made.
+        """
+        await self._thread.run(self._daemon.check)
         broken = await self._thread.run(self._host.tunnel.is_broken)
         if broken:
             _LOG.warning("the interface into the tunnels was removed by others; making it again")
@@ -331,7 +345,7 @@ class NodeNetworks:
         return default_host_ip(state.network) if state else ""
 
     async def _undo(self, record: SandboxRecord) -> None:
-        await self._dns.stop(record.container_id)
+        await self._thread.run(lambda: self._daemon.drop(record.container_id))
         await self._publisher.withdraw(record, port_addresses(record))
         # The pairs die with the namespace: deleting them here would cost 20 ms each.
         record.wired.clear()
@@ -341,9 +355,10 @@ class NodeNetworks:
 
     async def _serve_names(self, record: SandboxRecord) -> None:
         if is_in_user_network(record.wired):
-            await self._dns.serve(record)
+            wanted = resolver(record)
+            await self._thread.run(lambda: self._daemon.resolve(wanted))
         else:
-            await self._dns.stop(record.container_id)
+            await self._thread.run(lambda: self._daemon.drop(record.container_id))
 
     def _attachment(self, record: SandboxRecord, joining: Joining) -> Attachment:
         gateway = str(self._default.addresses[0].ip)
@@ -365,17 +380,20 @@ class NodeNetworks:
                     specs[spec.name] = spec
             elements += self._publisher.retake(record)
         states = self._states.all()
-        for state in states:
-            self._names.update(state)
         await self._thread.run(lambda: self._host.install(list(specs.values()), elements))
         await self._thread.run(partial(self._join_tunnels, states))
         for state in states:
             await self._thread.run(partial(self._program, state.network.id))
         kept = {state.network.id[:12] for state in states}
         await self._thread.run(lambda: self._host.sweep(kept))
-        for record in self._sandboxes.values():
-            await self._serve_names(record)
-            await self._publisher.forward(record)
+        records = list(self._sandboxes.values())
+        await self._thread.run(
+            lambda: self._daemon.open(
+                [network_names(state) for state in states],
+                [resolver(one) for one in records if is_in_user_network(one.wired)],
+                [port for one in records for port in held_ports(one)],
+            )
+        )
 
     def _join_tunnels(self, states: Sequence[NetworkState]) -> None:
         """Know the peers of all networks before the first is programmed: none is interrupted."""
@@ -383,13 +401,14 @@ class NodeNetworks:
             if state.network.encrypted and self._host.has_bridge(bridge_name(state.network)):
                 self._host.tunnel.join(state.network.id, state.nodes)
 
-    async def _repair_firewall(self) -> None:
+    async def _repair_forever(self) -> None:
         while True:
-            await asyncio.sleep(_REPAIR_EVERY_S)
+            await ended(self._daemon.pid, _REPAIR_EVERY_S)
             try:
                 await self.repair()
-            except OSError as error:
-                _LOG.warning("the firewall could not be checked: %s", error)
+            except (OSError, subprocess.SubprocessError) as error:
+                _LOG.warning("firewall or network daemon could not be repaired: %s", error)
+                await asyncio.sleep(_REPAIR_EVERY_S)
 
     def _sweep_namespaces(self) -> None:
         """Remove namespaces that an agent left which died before it wrote them down."""

@@ -1,4 +1,4 @@
-"""Published ports: what was asked for, which port it becomes, and who holds it."""
+"""Published ports: what was asked for, which port it becomes, and whose it is."""
 
 import errno
 import ipaddress
@@ -15,7 +15,6 @@ from flotilla_core.errors import InternalError, InvalidArgumentError
 from flotilla_engine.host_config import HostConfig, PortBinding
 from flotilla_runtime_agent.network.firewall import port_element
 from flotilla_runtime_agent.network.netlink.nftables import Element, Protocol
-from flotilla_runtime_agent.network.proxy import HeldPort
 from flotilla_runtime_agent.network.sandboxes import Published
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -109,13 +108,17 @@ def proxy_target(published: Published, targets: Mapping[int, Address]) -> tuple[
 
 
 class Ledger:
-    """Which container holds which port of the host, and the sockets that keep others off."""
+    """Which container has which port of the host.
+
+    A socket bound to each keeps others off; the network daemon holds it once it was given.
+    """
 
     def __init__(self, *, ipv6: bool) -> None:
         """Start with nothing taken; ``ipv6``: whether the host has it."""
         self._ipv6 = ipv6
-        self._held: dict[tuple[str, int], dict[str, HeldPort]] = {}
+        self._taken: dict[tuple[str, int], set[str]] = {}
         self._by_owner: dict[str, list[tuple[str, str, int]]] = {}
+        self._bound: dict[str, dict[tuple[str, str, int], socket.socket]] = {}
         # Hosts begin at different ports, so that one that was not asked for is rarely had twice.
         self._next = secrets.randbelow(2**16)
 
@@ -147,27 +150,32 @@ class Ledger:
         raise _conflict(failure, wanted, hosts[0])
 
     def retake(self, owner: str, published: Iterable[Published]) -> None:
-        """Take ports that were the owner's before a restart of the agent, whoever has them now."""
+        """Take ports that were the owner's before a restart of the agent."""
         for one in published:
-            try:
-                bound = _bound(one.protocol, one.host_ip, one.host_port)
-            except OSError:
-                bound = None
-            self._hold(owner, one.protocol, one.host_ip, one.host_port, HeldPort(bound))
+            self._note(owner, one.protocol, one.host_ip, one.host_port)
 
-    def held(self, published: Published) -> HeldPort:
-        """Return the holder of a port that was taken."""
-        return self._held[(published.protocol, published.host_port)][published.host_ip]
+    def handing_over(self, owner: str) -> dict[tuple[str, str, int], socket.socket]:
+        """Return the sockets of an owner's ports that were not handed over yet."""
+        return self._bound.get(owner, {})
+
+    def handed_over(self, owner: str) -> None:
+        """Close the sockets of an owner's ports: somebody else holds them now."""
+        for bound in self._bound.pop(owner, {}).values():
+            bound.close()
 
     def free(self, owner: str) -> None:
         """Give all ports of an owner back; safe to repeat."""
+        self.handed_over(owner)
         for protocol, host, port in self._by_owner.pop(owner, []):
-            self._release(protocol, host, port)
+            hosts = self._taken[(protocol, port)]
+            hosts.discard(host)
+            if not hosts:
+                del self._taken[(protocol, port)]
 
     def close(self) -> None:
-        """Give everything back."""
-        for owner in tuple(self._by_owner):
-            self.free(owner)
+        """Close what was not handed over."""
+        for owner in tuple(self._bound):
+            self.handed_over(owner)
 
     def _hosts(self, host_ip: str) -> list[str]:
         with suppress(ValueError):  # what is no address is none, as with dockerd
@@ -188,29 +196,26 @@ class Ledger:
                 raise InternalError(
                     f"Bind for {_shown(host)}:{port} failed: port is already allocated"
                 )
-        bound: dict[str, HeldPort] = {}
+        bound: dict[str, socket.socket | None] = {}
         try:
             for host in hosts:
-                bound[host] = HeldPort(_bound(protocol, host, port))
+                bound[host] = bind_port(protocol, host, port)
         except OSError:
-            for held in bound.values():
-                held.close()
+            for one in bound.values():
+                if one is not None:
+                    one.close()
             raise
-        for host, held in bound.items():
-            self._hold(owner, protocol, host, port, held)
+        for host, one in bound.items():
+            self._note(owner, protocol, host, port)
+            if one is not None:
+                self._bound.setdefault(owner, {})[(protocol, host, port)] = one
 
-    def _hold(self, owner: str, protocol: str, host: str, port: int, held: HeldPort) -> None:
-        self._held.setdefault((protocol, port), {})[host] = held
+    def _note(self, owner: str, protocol: str, host: str, port: int) -> None:
+        self._taken.setdefault((protocol, port), set()).add(host)
         self._by_owner.setdefault(owner, []).append((protocol, host, port))
 
-    def _release(self, protocol: str, host: str, port: int) -> None:
-        hosts = self._held[(protocol, port)]
-        hosts.pop(host).close()
-        if not hosts:
-            del self._held[(protocol, port)]
-
     def _is_taken(self, protocol: str, host: str, port: int) -> bool:
-        hosts = self._held.get((protocol, port), {})
+        hosts = self._taken.get((protocol, port), set())
         everywhere = "::" if ":" in host else "0.0.0.0"
         if host == everywhere:
             return any((":" in held) == (":" in host) for held in hosts)
@@ -231,7 +236,12 @@ def _conflict(failure: Exception, wanted: Wanted, host: str) -> InternalError:
     )
 
 
-def _bound(protocol: str, host: str, port: int) -> socket.socket | None:
+def bind_port(protocol: str, host: str, port: int) -> socket.socket | None:
+    """Return a socket that keeps a port; None where the kernel has no such protocol.
+
+    Raises:
+        OSError: If somebody else has it.
+    """
     kind, number = _SOCKET_TYPES[protocol]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -1,8 +1,12 @@
-"""Userland forwarding for what the kernel cannot translate: IPv6 of the host to IPv4, and ::1."""
+"""Userland forwarding for what the kernel cannot translate: IPv6 of the host to IPv4, and ::1.
+
+Sockets that are given belong to the caller, who closes them after the proxy.
+"""
 
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 Target = tuple[str, int]
 
@@ -15,24 +19,45 @@ class TcpProxy:
     """Accepts on a listening socket and copies both ways, with half-close."""
 
     def __init__(self, listener: socket.socket, target: Target) -> None:
-        """Take the socket over; ``start`` begins to accept."""
+        """Accept connections from now on."""
+        self.on_idle: Callable[[], None] | None = None
         self._listener = listener
         self._target = target
-        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
+        asyncio.get_running_loop().add_reader(listener, self._accept)
 
-    async def start(self) -> None:
-        """Accept connections from now on."""
-        self._server = await asyncio.start_server(self._serve, sock=self._listener, limit=_CHUNK)
+    @property
+    def is_busy(self) -> bool:
+        """Say whether there are connections."""
+        return bool(self._tasks)
+
+    def stop_accepting(self) -> None:
+        """Accept no more; connections go on. Safe to repeat."""
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._listener)
 
     def close(self) -> None:
         """Stop accepting and drop the connections that there are; safe to repeat."""
-        if self._server is not None:
-            self._server.close()
+        self.stop_accepting()
         for writer in tuple(self._writers):
             writer.transport.abort()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
+            task = asyncio.get_running_loop().create_task(self._serve(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks and self.on_idle is not None:
+            self.on_idle()
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=connection, limit=_CHUNK)
         self._writers.add(writer)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -61,40 +86,36 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write_eof()
 
 
-class UdpProxy(asyncio.DatagramProtocol):
+class UdpProxy:
     """Forwards datagrams; answers go back to whoever asked, until a pause of 90 seconds."""
 
     def __init__(self, bound: socket.socket, target: Target) -> None:
-        """Take the socket over; ``start`` begins to receive."""
+        """Receive from now on."""
         self._bound = bound
         self._target = target
-        self._transport: asyncio.DatagramTransport | None = None
         self._clients: dict[object, _UdpClient] = {}
-
-    async def start(self) -> None:
-        """Receive from now on."""
-        loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=self._bound)
+        asyncio.get_running_loop().add_reader(bound, self._receive)
 
     def close(self) -> None:
         """Stop; safe to repeat."""
-        if self._transport is not None:
-            self._transport.close()
+        if self._bound.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._bound)
         for client in tuple(self._clients.values()):
             client.close()
 
-    def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
+    def _receive(self) -> None:
         """Send a client's datagram on."""
-        client = self._clients.get(addr)
-        if client is None:
-            client = _UdpClient(self, addr, self._target)
-            self._clients[addr] = client
-        client.send(data)
+        with contextlib.suppress(OSError):
+            data, address = self._bound.recvfrom(65536)
+            client = self._clients.get(address)
+            if client is None:
+                client = _UdpClient(self, address, self._target)
+                self._clients[address] = client
+            client.send(data)
 
     def answer(self, data: bytes, address: tuple[object, ...]) -> None:
         """Send an answer to a client."""
-        if self._transport is not None:
-            self._transport.sendto(data, address)
+        self._bound.sendto(data, address)
 
     def forget(self, address: tuple[object, ...]) -> None:
         """Forget a client that was silent."""
@@ -132,29 +153,3 @@ class _UdpClient:
     def _receive(self) -> None:
         with contextlib.suppress(OSError):
             self._proxy.answer(self._socket.recv(65536), self._address)
-
-
-class HeldPort:
-    """A port of the host kept from everybody else, with its proxy where one is needed."""
-
-    def __init__(self, bound: socket.socket | None) -> None:
-        """Hold a bound socket (None where the kernel has no such protocol)."""
-        self._bound = bound
-        self._proxy: TcpProxy | UdpProxy | None = None
-
-    async def forward(self, target: Target) -> None:
-        """Forward what reaches the socket itself to a container."""
-        if self._bound is None:
-            return
-        if self._bound.type == socket.SOCK_DGRAM:
-            self._proxy = UdpProxy(self._bound, target)
-        else:
-            self._proxy = TcpProxy(self._bound, target)
-        await self._proxy.start()
-
-    def close(self) -> None:
-        """Give the port back; safe to repeat."""
-        if self._proxy is not None:
-            self._proxy.close()
-        if self._bound is not None:
-            self._bound.close()

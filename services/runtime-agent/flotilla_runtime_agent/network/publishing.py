@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 from flotilla_core.errors import InternalError
+from flotilla_runtime_agent.network.daemon.client import NetworkDaemon
+from flotilla_runtime_agent.network.daemon.state import HeldPort
 from flotilla_runtime_agent.network.host import Host, KernelThread, port_addresses
 from flotilla_runtime_agent.network.netlink.nftables import Element
 from flotilla_runtime_agent.network.netlink.route import Address
@@ -20,14 +22,17 @@ from flotilla_runtime_agent.ports import Joining
 class Publisher:
     """The published ports of this node's containers."""
 
-    def __init__(self, thread: KernelThread, host: Host, *, ipv6: bool) -> None:
+    def __init__(
+        self, thread: KernelThread, host: Host, daemon: NetworkDaemon, *, ipv6: bool
+    ) -> None:
         """Publish nothing yet; ``ipv6``: whether the host has it."""
         self._thread = thread
         self._host = host
+        self._daemon = daemon
         self._ledger = Ledger(ipv6=ipv6)
 
     def close(self) -> None:
-        """Give up the sockets; what is in the kernel stays."""
+        """Leave the ports to the daemon; what is in the kernel stays."""
         self._ledger.close()
 
     def take(self, record: SandboxRecord, joining: Joining, default_host_ip: str) -> None:
@@ -58,28 +63,47 @@ class Publisher:
 
     async def publish(self, record: SandboxRecord) -> None:
         """Lead the taken ports to the container."""
+        if not record.published:
+            return
         elements = _elements(record, port_addresses(record))
-        if elements:
-            flows = _udp_ports(record)
-            await self._thread.run(lambda: self._host.publish(elements, flows))
-        await self.forward(record)
+        flows = _udp_ports(record)
+        bound = self._ledger.handing_over(record.container_id)
 
-    async def forward(self, record: SandboxRecord) -> None:
-        """Forward in this process what the kernel does not translate."""
-        targets = port_addresses(record)
-        for port in record.published:
-            target = proxy_target(port, targets)
-            if target is not None:
-                await self._ledger.held(port).forward(target)
+        def publish() -> None:
+            self._daemon.hold(held_ports(record), bound)
+            self._host.publish(elements, flows)
+
+        await self._thread.run(publish)
+        self._ledger.handed_over(record.container_id)
 
     async def withdraw(self, record: SandboxRecord, targets: Mapping[int, Address]) -> None:
         """Give a container's ports back; targets are the addresses that they lead to."""
         elements = _elements(record, targets)
-        if elements:
-            flows = _udp_ports(record)
-            await self._thread.run(lambda: self._host.withdraw(elements, flows))
+        flows = _udp_ports(record)
+
+        def withdraw() -> None:
+            if elements:
+                self._host.withdraw(elements, flows)
+            self._daemon.release(record.container_id)
+
+        await self._thread.run(withdraw)
         self._ledger.free(record.container_id)
         record.published = []
+
+
+def held_ports(record: SandboxRecord) -> list[HeldPort]:
+    """Return what the network daemon holds for a container."""
+    targets = port_addresses(record)
+    return [
+        HeldPort(
+            owner=record.container_id,
+            protocol=port.protocol,
+            host=port.host_ip,
+            port=port.host_port,
+            target=proxy_target(port, targets),
+        )
+        for port in record.published
+    ]
 
 
 def _elements(record: SandboxRecord, targets: Mapping[int, Address]) -> list[Element]:

@@ -1,10 +1,10 @@
 """Asking other DNS servers, from the host's namespace or a container's."""
 
 import asyncio
-import secrets
+import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from flotilla_runtime_agent.network.dns.wire import (
     Query,
@@ -19,7 +19,7 @@ _TIMEOUT_S = 4  # as dockerd's
 _SERVERS = 3
 _PORT = 53
 
-SocketMaker = Callable[[int, int], Awaitable[socket.socket]]  # family, kind
+SocketMaker = Callable[[int, int], socket.socket]  # family, kind
 
 
 async def forward(
@@ -44,9 +44,9 @@ async def _ask(query: Query, server: str, tcp: bool, make_socket: SocketMaker) -
     host, port = _host_and_port(server)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
-    number = secrets.randbelow(65536)
+    number = int.from_bytes(os.urandom(2), "big")
     message = with_id(query.data, number)
-    asking = await make_socket(family, kind)
+    asking = make_socket(family, kind)
     try:
         await loop.sock_connect(asking, (host, port))
         if tcp:
