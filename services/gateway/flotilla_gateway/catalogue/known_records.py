@@ -1,9 +1,8 @@
 """The containers' newest records in memory, so that a list costs no decoding."""
 
-from weakref import WeakValueDictionary
-
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.records import ContainerRecord, Platform
+from flotilla_engine.sharing import Shared
 
 MAX_RECORDS = 8192
 
@@ -11,14 +10,13 @@ MAX_RECORDS = 8192
 class KnownRecords:
     """Records by container id, each with its revision.
 
-    Containers made alike have equal host configurations, the larger half of a record: these are
-    kept once. Records are never changed in place.
+    What containers that were made alike have in common is kept once: nothing is changed in place.
     """
 
     def __init__(self) -> None:
         self._records: dict[str, tuple[int, ContainerRecord]] = {}
-        self._host_configs: WeakValueDictionary[str, HostConfig] = WeakValueDictionary()
-        self._platforms: WeakValueDictionary[str, Platform] = WeakValueDictionary()
+        self._host_configs: Shared[HostConfig] = Shared()
+        self._platforms: Shared[Platform] = Shared()
 
     def revision(self, container_id: str) -> int:
         """Return the revision of the record; -1 if there is none."""
@@ -35,10 +33,8 @@ class KnownRecords:
 
         So a list that is longer than this is still mostly found here.
         """
-        key = record.host_config.model_dump_json(exclude_defaults=True)
-        record.host_config = self._host_configs.setdefault(key, record.host_config)
-        key = record.platform.model_dump_json()
-        record.platform = self._platforms.setdefault(key, record.platform)
+        record.host_config = self._host_configs.of(record.host_config)
+        record.platform = self._platforms.of(record.platform)
         if container_id not in self._records and len(self._records) >= MAX_RECORDS:
             self._records.popitem()
         self._records[container_id] = (revision, record)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from flotilla_core.errors import ConflictError, NotFoundError
-from flotilla_engine.records import ContainerChange
+from flotilla_engine.host_config import HostConfig
+from flotilla_engine.records import ContainerChange, ImageRecord
+from flotilla_engine.sharing import Shared
 from flotilla_runtime_agent.containers import adoption
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.creation import Creation, Wanted
@@ -22,6 +24,8 @@ class Containers:
         """Know none yet; ``adopt`` reads the disk."""
         self._host = host
         self._containers: dict[str, Container] = {}
+        self._images: Shared[ImageRecord] = Shared()
+        self._host_configs: Shared[HostConfig] = Shared()
         self._creating: set[str] = set()
         self._creation = Creation(host, self._mounts_of)
 
@@ -91,6 +95,8 @@ class Containers:
         return container
 
     def _known(self, stored: Stored) -> Container:
+        stored.image = self._images.of(stored.image)
+        stored.record.host_config = self._host_configs.of(stored.record.host_config)
         container = Container(self._host, stored, self._peer, self._forget)
         self._containers[stored.record.id] = container
         return container

@@ -108,7 +108,7 @@ class Store:
         """
         folder = self.folder(stored.record.id)
         folder.mkdir(mode=0o710, exist_ok=True)
-        _replace(folder / _FILE, stored.model_dump_json().encode(), is_durable=False)
+        _replace(folder / _FILE, _written(stored), is_durable=False)
         self._owed.pop(stored.record.id, None)
 
     def _pay_later(self) -> None:
@@ -130,7 +130,7 @@ class Store:
         """Replace the container's file; survives a power cut too."""
         folder = self.folder(stored.record.id)
         folder.mkdir(mode=0o710, exist_ok=True)
-        data = stored.model_dump_json().encode()
+        data = _written(stored)
         await asyncio.to_thread(_replace, folder / _FILE, data, is_durable=True)
 
     def remove(self, container_id: str) -> None:
@@ -139,6 +139,10 @@ class Store:
         folder = self.folder(container_id)
         (folder / _FILE).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _written(stored: Stored) -> bytes:
+    return stored.model_dump_json(exclude_defaults=True).encode()
 
 
 def _replace(path: Path, data: bytes, *, is_durable: bool) -> None:
