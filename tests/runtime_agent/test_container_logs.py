@@ -9,6 +9,7 @@ import pytest
 
 from flotilla_core.errors import FlotillaError
 from flotilla_engine.host_config import HostConfig, LogConfig
+from flotilla_runtime_agent.logs.files import Pace
 from flotilla_runtime_agent.logs.records import Renderer
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ async def test_no_line_is_lost_by_rotation_while_followed(node: SmallNode, compr
     assert container.logs.files.newest > 1
     assert await _log(container) == expected
     assert await _log(container, tail=1500) == expected[expected.rindex(b"\n501\n", 0, -4000) + 1 :]
+
+
+def test_a_log_is_looked_at_more_often_the_closer_it_is_to_its_limit() -> None:
+    pace = Pace(1000)
+    assert pace.pause_s(100, 1.0) == 0.004  # how fast it grows is not known yet
+    assert pace.pause_s(200, 2.0) == 0.1
+    assert pace.pause_s(900, 2.1) == pytest.approx(0.1 / 7 / 2)
+    assert pace.pause_s(1200, 2.2) == 0.004
 
 
 async def test_driver_none_keeps_nothing(node: SmallNode) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from flotilla_core.errors import FlotillaError, InternalError, NotImplementedYetError
 from flotilla_runtime_agent.logs import drivers, reader
-from flotilla_runtime_agent.logs.files import LogFiles
+from flotilla_runtime_agent.logs.files import LogFiles, Pace
 from flotilla_runtime_agent.logs.records import Renderer
 from flotilla_runtime_agent.logs.shipping.drivers import Driver, connects_first, driver_of
 from flotilla_runtime_agent.logs.shipping.message import Origin
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from flotilla_runtime_agent.containers.container import Container
 
 _LOG = logging.getLogger(__name__)
-_CHECK_EVERY_S = 0.1
 _NO_DRIVER = "failed to create task for container: failed to initialize logging driver"
 _RETRY_S = 5.0
 
@@ -132,6 +132,7 @@ class LogKeeper:
 
     async def _rotate(self) -> None:
         bundle = self._container.host.paths.bundle(self._container.id)
+        pace = Pace(self.files.rotation.max_bytes)
         while True:
             if self.files.is_due:
                 try:
@@ -144,7 +145,7 @@ class LogKeeper:
                 continue
             await self._grown.wait()
             self._grown.clear()
-            await asyncio.sleep(_CHECK_EVERY_S)
+            await asyncio.sleep(pace.pause_s(self.files.size, time.monotonic()))
 
     def end(self) -> None:
         """The container has ended, or has not come up; all of its output is in the log."""

@@ -28,6 +28,27 @@ class Rotation:
     compress: bool = False
 
 
+class Pace:
+    """When to look at a growing file again, so that it is seen soon after it reaches its limit."""
+
+    _SHORTEST_S = 0.004
+    _LONGEST_S = 0.1
+
+    def __init__(self, limit: int) -> None:
+        """Know nothing yet of how fast it grows."""
+        self._limit = limit
+        self._seen = (0.0, 0)
+
+    def pause_s(self, size: int, now_s: float) -> float:
+        """Return half of the time that is left at the rate since the last look."""
+        (before_s, before), self._seen = self._seen, (now_s, size)
+        grown = size - before
+        if not before_s or grown <= 0:
+            return self._SHORTEST_S
+        left_s = (self._limit - size) * (now_s - before_s) / grown
+        return min(max(left_s / 2, self._SHORTEST_S), self._LONGEST_S)
+
+
 class LogFiles:
     """The segments of a log, numbered upwards from the oldest; the newest is being written."""
 
@@ -80,13 +101,17 @@ class LogFiles:
         return unpacked
 
     @property
+    def size(self) -> int:
+        """Size of the current file."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    @property
     def is_due(self) -> bool:
         """Whether the current file has grown past its limit."""
-        limit = self.rotation.max_bytes
-        try:
-            return limit > 0 and self.path.stat().st_size >= limit
-        except OSError:
-            return False
+        return 0 < self.rotation.max_bytes <= self.size
 
     async def rotate(self, reopen: Callable[[], None]) -> None:
         """Rotate once; ``reopen`` tells conmon. Does nothing where it is not due."""
