@@ -25,7 +25,7 @@ from flotilla_gateway.catalogue.known_records import KnownRecords
 from flotilla_gateway.catalogue.tables import ContainerRow, TombstoneRow
 
 _HEX = frozenset("0123456789abcdef")
-_READ_AT_ONCE = 500
+_READ_AT_ONCE = 100  # decoding them takes a while: others want their turn
 ABANDONED_S = 30.0
 
 _ENTRIES = select(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flotilla_engine.networking import EndpointSettings
 from flotilla_engine.records import ContainerRecord
@@ -26,8 +27,7 @@ class NewContainer:
     networks: dict[str, EndpointSettings] = field(default_factory=dict)  # by network id
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A container as the catalogue has it; the record is None while it is being made."""
 
     id: str

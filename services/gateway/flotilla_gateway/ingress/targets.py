@@ -37,9 +37,10 @@ def published(
         addresses: Addresses of the nodes that can be reached, by id.
     """
     found: dict[Published, dict[Target, bool]] = {}
-    for record in sorted(records, key=lambda record: record.created):
+    publishing = [record for record in records if record.ports and record.state.running]
+    for record in sorted(publishing, key=lambda record: record.created):
         address = addresses.get(record.node_id)
-        if not record.state.running or address is None:
+        if address is None:
             continue
         for key, bindings in record.ports.items():
             protocol = split_protocol(key)[0]
