@@ -28,13 +28,3 @@ class ExecStartConfig(EngineModel):
     detach: bool = False
     tty: bool = False
     console_size: list[int] | None = None  # height, width
-
-
-class ProcessConfig(EngineModel):
-    """``ProcessConfig`` of an exec's inspect; its wire names are lower case."""
-
-    tty: bool = Field(default=False, alias="tty")
-    entrypoint: str = Field(default="", alias="entrypoint")
-    arguments: list[str] = Field(default_factory=list, alias="arguments")
-    privileged: bool | None = Field(default=None, alias="privileged")
-    user: str = Field(default="", alias="user")

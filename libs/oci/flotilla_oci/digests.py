@@ -2,27 +2,16 @@
 
 import hashlib
 import re
-from pathlib import Path
 
 from flotilla_core.errors import InvalidArgumentError
 
 _FORM = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]+", re.ASCII)
 _HEX_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_READ_BYTES = 1 << 20
 
 
 def digest_of(data: bytes) -> str:
     """Return the sha256 digest of the bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the sha256 digest of a file's content."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_READ_BYTES):
-            sha.update(chunk)
-    return "sha256:" + sha.hexdigest()
 
 
 def validated(digest: str) -> str:

@@ -96,24 +96,9 @@ class Library:
         found = [image for key, image in self.images.items() if key.startswith(prefix)]
         return found[0] if len(found) == 1 else None
 
-    def by_reference(self, reference: Reference) -> StoredImage | None:
-        """Return the image that has exactly this name."""
-        return self._by_reference.get(str(reference))
-
     def children(self, image_id: str) -> list[StoredImage]:
         """Return the images that were made from this one."""
         return [image for image in self.images.values() if image.record.parent == image_id]
-
-    def add_reference(self, image: StoredImage, reference: Reference) -> StoredImage | None:
-        """Point a name at an image, and return the one that had it before."""
-        before = self._by_reference.get(str(reference))
-        if before is image:
-            return None
-        if before is not None:
-            before.references.remove(reference)
-        image.references = sorted([*image.references, reference], key=str)
-        self._by_reference[str(reference)] = image
-        return before
 
     def remove_reference(self, reference: Reference) -> None:
         """Forget a name."""

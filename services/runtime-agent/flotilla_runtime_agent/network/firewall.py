@@ -201,11 +201,6 @@ class Firewall:
             self._elements.pop(_place(element), None)
         self._socket.remove(wanted)
 
-    def remove_table(self) -> None:
-        """Take the whole table away."""
-        load_rules(f"add table inet {self._table}\ndelete table inet {self._table}\n")
-        self._elements.clear()
-
     def repair(self) -> bool:
         """Make the table again if its rules are missing; answers whether they were."""
         generation = self._socket.generation()

@@ -134,11 +134,6 @@ class Broadcast:
         """Whether the process has ended."""
         return self._over
 
-    @property
-    def has_clients(self) -> bool:
-        """Whether anyone is attached."""
-        return bool(self._clients)
-
     def begin(self) -> None:
         """The process is there (it may not have started yet)."""
         self._live = True

@@ -32,12 +32,6 @@ def has_block_weight() -> bool:
     return is_unified() or (MOUNT / "blkio/blkio.weight").exists()
 
 
-@cache
-def has_realtime() -> bool:
-    """Whether realtime CPU time can be limited."""
-    return (MOUNT / "cpu/cpu.rt_runtime_us").exists()
-
-
 def resources(asked: Resources) -> dict[str, Any]:
     """Return ``linux.resources`` without devices; what is not limited is left out."""
     parts = {

@@ -51,11 +51,6 @@ def u32(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("=I", value))
 
 
-def be32(kind: int, value: int) -> bytes:
-    """Return a 32-bit attribute in network order."""
-    return attribute(kind, struct.pack("!I", value))
-
-
 def text(kind: int, value: str) -> bytes:
     """Return a NUL-terminated string attribute."""
     return attribute(kind, value.encode() + b"\0")
