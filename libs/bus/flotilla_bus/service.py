@@ -142,7 +142,7 @@ class Service:
         try:
             arguments = [_parsed(method, message), *_speaker(method, message)]
             answer: A = await handler(*arguments)  # type: ignore[arg-type]
-            return Outcome(answer.model_dump_json(by_alias=True).encode())
+            return Outcome(dumped(answer))
         except FlotillaError as error:
             return Outcome.of_error(error)
         except Exception as error:
