@@ -81,6 +81,13 @@ class LogFiles:
             age += 1
         return self._newest - age
 
+    def is_closed(self, segment: int) -> bool:
+        """Whether nothing is written to a segment any more.
+
+        After a rotation conmon goes on in the renamed file until it has made the new one.
+        """
+        return segment < self._newest - 1 or (segment < self._newest and self.path.exists())
+
     def location(self, segment: int) -> Path | None:
         """Return a segment's file, None if it is gone."""
         return self.path if segment == self._newest else self._old(self._newest - segment)

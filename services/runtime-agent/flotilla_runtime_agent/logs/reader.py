@@ -15,6 +15,7 @@ from flotilla_runtime_agent.runtime.inotify import Inotify
 
 _CHUNK = 512 * 1024
 _FALLBACK_WAIT_S = 1.0
+_REOPENING_S = 0.005
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Growth:
         self._has_ended = has_ended
         self._event = asyncio.Event()
         self._watch: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process has ended."""
+        return self._has_ended()
 
     def woken(self) -> None:
         """Something has changed."""
@@ -111,12 +117,14 @@ async def chunks(
                 file = await asyncio.to_thread(files.open, segment)
                 if file is not None and growth is not None and segment == files.newest:
                     growth.watch(files)
-            was_current = segment == files.newest
+            was_closed = files.is_closed(segment) or growth is None or growth.is_over
             data = b"" if file is None else await asyncio.to_thread(_whole, file, offset)
             if data:
                 offset += len(data)
                 yield Position(segment, offset), data
-            elif not was_current:
+            elif segment != files.newest and not was_closed:
+                await asyncio.sleep(_REOPENING_S)
+            elif segment != files.newest:
                 segment, offset = max(segment + 1, files.oldest), 0
                 _close(file)
                 file = None
