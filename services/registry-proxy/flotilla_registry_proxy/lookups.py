@@ -35,7 +35,7 @@ async def check_login(hosts: RegistryHosts, server: str, login: Login) -> AuthAn
     """
     endpoints = hosts.endpoints(_domain(server), with_mirrors=False)
     async with reached(endpoints, login) as client:
-        base = f"{client.endpoint.url}/v2/"
+        base = f"{client.url}/v2/"
         try:
             status = await client.check_login()
         except RegistryError as error:

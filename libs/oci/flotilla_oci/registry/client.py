@@ -15,16 +15,15 @@ from flotilla_core.errors import FlotillaError, InvalidArgumentError
 from flotilla_oci import digests, manifests
 from flotilla_oci.references import Reference
 from flotilla_oci.registry import problems
+from flotilla_oci.registry.connection import RegistryConnection
 from flotilla_oci.registry.hosts import Endpoint
-from flotilla_oci.registry.tokens import Authorizer, Login, challenges
+from flotilla_oci.registry.tokens import Login
 
-_TIMEOUT = httpx.Timeout(30.0, connect=15.0)
-_MAX_MANIFEST = 8 << 20
 _CHUNK_BYTES = 1 << 20
 _ATTEMPTS = 5
 _PAUSE_S = 1.0
-_AGENT = "docker/28.3.3 flotilla"
 _PAGE = 1000
+_MANIFESTS = {"Accept": ", ".join(manifests.ACCEPTED)}
 
 Progress = Callable[[int], None]
 
@@ -41,24 +40,13 @@ class Fetched:
 class RegistryClient:
     """A client of one registry, for one login; an async context manager."""
 
-    def __init__(self, endpoint: Endpoint, login: Login) -> None:
-        """Talk to the registry at this endpoint."""
-        self.endpoint = endpoint
-        verify: bool | str = endpoint.verify
-        if endpoint.verify and endpoint.ca_file:
-            verify = endpoint.ca_file
-        self._http = httpx.AsyncClient(
-            verify=verify,
-            timeout=_TIMEOUT,
-            follow_redirects=True,
-            headers={"User-Agent": _AGENT, "Accept-Encoding": "identity"},
-        )
-        self._authorizer = Authorizer(self._http, login)
-        self._stack = AsyncExitStack()
+    def __init__(self, connection: RegistryConnection) -> None:
+        """Use a connection, which lasts as long as the client's context."""
+        self._connection = connection
 
     async def __aenter__(self) -> Self:
-        """Open the connections."""
-        await self._stack.enter_async_context(self._http)
+        """Open the connection."""
+        await self._connection.__aenter__()
         return self
 
     async def __aexit__(
@@ -67,14 +55,17 @@ class RegistryClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close the connections."""
-        await self._stack.__aexit__(kind, error, trace)
+        """Close the connection."""
+        await self._connection.__aexit__(kind, error, trace)
+
+    @property
+    def url(self) -> str:
+        """The registry's address."""
+        return self._connection.endpoint.url
 
     def sibling(self) -> "RegistryClient":
         """Return a client with connections of its own that is let in as this one is."""
-        other = RegistryClient(self.endpoint, self._authorizer.login)
-        other._authorizer.adopt(self._authorizer)
-        return other
+        return RegistryClient(self._connection.sibling())
 
     async def ping(self) -> None:
         """Learn whether this is a registry, and what it wants to see.
@@ -83,12 +74,7 @@ class RegistryClient:
             httpx.TransportError: If it cannot be reached, for the caller to try another way.
             RegistryError: If it is none.
         """
-        answer = await self._http.get(f"{self.endpoint.url}/v2/")
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            header = ",".join(answer.headers.get_list("www-authenticate"))
-            self._authorizer.wanted = challenges(header)
-        elif answer.status_code >= 500:
-            raise problems.of_answer(answer.status_code, answer.content)
+        await self._connection.ping()
 
     async def check_login(self) -> int:
         """Try the login; returns the status of the registry's base with it.
@@ -96,10 +82,7 @@ class RegistryClient:
         Raises:
             RegistryError: If the token service refuses.
         """
-        authorization = await self._authorizer.header("")
-        headers = {"Authorization": authorization} if authorization else {}
-        answer = await self._http.get(f"{self.endpoint.url}/v2/", headers=headers)
-        return answer.status_code
+        return await self._connection.check_login()
 
     async def head(self, reference: Reference) -> str:
         """Return the digest that a tag points at now.
@@ -109,7 +92,9 @@ class RegistryClient:
         """
         path = f"/v2/{reference.path}/manifests/{reference.tag}"
         headers = {"Accept": ", ".join(manifests.ACCEPTED)}
-        answer = await self._request("HEAD", path, _pull_scope(reference), headers=headers)
+        answer = await self._connection.request(
+            "HEAD", path, _pull_scope(reference), headers=headers
+        )
         digest = answer.headers.get("docker-content-digest", "")
         if answer.is_success and digest:
             return digests.validated(digest)
@@ -124,11 +109,11 @@ class RegistryClient:
         name = reference.digest or reference.tag
         path = f"/v2/{reference.path}/manifests/{name}"
         headers = {"Accept": ", ".join(manifests.ACCEPTED)}
-        answer = await self._request("GET", path, _pull_scope(reference), headers=headers)
+        answer = await self._connection.request(
+            "GET", path, _pull_scope(reference), headers=headers
+        )
         if not answer.is_success:
             raise problems.of_answer(answer.status_code, answer.content)
-        if len(answer.content) > _MAX_MANIFEST:
-            raise InvalidArgumentError("manifest too large")
         digest = digests.digest_of(answer.content)
         if reference.digest and digest != reference.digest:
             raise InvalidArgumentError(
@@ -146,7 +131,7 @@ class RegistryClient:
         found: list[str] = []
         path = f"/v2/{reference.path}/tags/list?n={_PAGE}"
         while path:
-            answer = await self._request("GET", path, _pull_scope(reference))
+            answer = await self._connection.request("GET", path, _pull_scope(reference))
             if not answer.is_success:
                 raise problems.of_answer(answer.status_code, answer.content)
             found += answer.json().get("tags") or []
@@ -169,7 +154,7 @@ class RegistryClient:
         while True:
             headers = {"Range": f"bytes={offset}-"} if offset else {}
             try:
-                async with self._stream(path, _pull_scope(reference), headers) as answer:
+                async with self._connection.stream(path, _pull_scope(reference), headers) as answer:
                     resumed = answer.status_code == httpx.codes.PARTIAL_CONTENT
                     known = 0 if resumed else offset
                     async for received in answer.aiter_bytes(_CHUNK_BYTES):
@@ -186,7 +171,7 @@ class RegistryClient:
             except httpx.TransportError as error:
                 failures += 1
                 if failures >= _ATTEMPTS:
-                    raise problems.unreachable("Get", self._url(path), error) from error
+                    raise problems.unreachable("Get", self._connection.url(path), error) from error
                 await asyncio.sleep(_PAUSE_S * failures)
         if sha.hexdigest() != digests.hex_of(digest):
             raise InvalidArgumentError(f"filesystem layer verification failed for digest {digest}")
@@ -211,7 +196,7 @@ class RegistryClient:
             FlotillaError: If the registry refuses or is unreachable.
         """
         path = f"/v2/{reference.path}/blobs/{digest}"
-        answer = await self._request("HEAD", path, _push_scope(reference))
+        answer = await self._connection.request("HEAD", path, _push_scope(reference))
         if answer.is_success:
             return True
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -228,20 +213,19 @@ class RegistryClient:
         """
         scope = _push_scope(reference)
         path = f"/v2/{reference.path}/blobs/uploads/"
-        begun = await self._request("POST", path, scope)
+        begun = await self._connection.request("POST", path, scope)
         if begun.status_code != httpx.codes.ACCEPTED:
             raise problems.of_answer(begun.status_code, begun.content)
         location = urljoin(str(begun.url), begun.headers["location"])
         headers = {
             "Content-Type": manifests.OCTETS,
             "Content-Length": str(size_bytes),
-            "Authorization": await self._authorizer.header(scope),
+            **await self._connection.authorization(scope),
         }
-        headers = {name: value for name, value in headers.items() if value}
         joint = "&" if "?" in location else "?"
         url = f"{location}{joint}digest={digest}"
         try:
-            done = await self._http.put(url, headers=headers, content=chunks)
+            done = await self._connection.http.put(url, headers=headers, content=chunks)
         except httpx.TransportError as error:
             raise problems.unreachable("Put", location.partition("?")[0], error) from error
         if done.status_code != httpx.codes.CREATED:
@@ -255,11 +239,11 @@ class RegistryClient:
         """
         path = f"/v2/{reference.path}/blobs/uploads/?mount={digest}&from={source}"
         scope = f"{_push_scope(reference)} repository:{source}:pull"
-        answer = await self._request("POST", path, scope)
+        answer = await self._connection.request("POST", path, scope)
         if answer.status_code == httpx.codes.ACCEPTED:
             location = urljoin(str(answer.url), answer.headers["location"])
-            await self._http.delete(
-                location, headers={"Authorization": await self._authorizer.header(scope)}
+            await self._connection.http.delete(
+                location, headers=await self._connection.authorization(scope)
             )
         return answer.status_code == httpx.codes.CREATED
 
@@ -271,7 +255,7 @@ class RegistryClient:
         """
         path = f"/v2/{reference.path}/manifests/{reference.tag or reference.digest}"
         headers = {"Content-Type": media_type}
-        answer = await self._request(
+        answer = await self._connection.request(
             "PUT", path, _push_scope(reference), headers=headers, content=data
         )
         if not answer.is_success:
@@ -284,60 +268,7 @@ class RegistryClient:
         Raises:
             FlotillaError: If it is unreachable.
         """
-        return await self._request("GET", path, "")
-
-    def _url(self, path: str) -> str:
-        return f"{self.endpoint.url}{path}"
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        scope: str,
-        *,
-        headers: dict[str, str] | None = None,
-        content: bytes | None = None,
-    ) -> httpx.Response:
-        url = self._url(path)
-        for renew in (False, True):
-            try:
-                authorization = await self._authorizer.header(scope, renew=renew)
-            except problems.RegistryError as error:
-                if error.message == "no basic auth credentials":
-                    text = f'{method.capitalize()} "{url}": {error.message}'
-                    raise problems.RegistryError(error.code, text) from error
-                raise
-            merged = (headers or {}) | ({"Authorization": authorization} if authorization else {})
-            try:
-                answer = await self._http.request(method, url, headers=merged, content=content)
-            except httpx.TransportError as error:
-                raise problems.unreachable(method.capitalize(), url, error) from error
-            if answer.status_code != httpx.codes.UNAUTHORIZED or renew:
-                return answer
-            self._learn(answer)
-        raise AssertionError("unreachable")
-
-    @asynccontextmanager
-    async def _stream(
-        self, path: str, scope: str, headers: dict[str, str]
-    ) -> AsyncIterator[httpx.Response]:
-        url = self._url(path)
-        for renew in (False, True):
-            authorization = await self._authorizer.header(scope, renew=renew)
-            merged = headers | ({"Authorization": authorization} if authorization else {})
-            async with self._http.stream("GET", url, headers=merged) as answer:
-                if answer.status_code == httpx.codes.UNAUTHORIZED and not renew:
-                    self._learn(answer)
-                    continue
-                if not answer.is_success:
-                    raise problems.of_answer(answer.status_code, await answer.aread())
-                yield answer
-                return
-
-    def _learn(self, answer: httpx.Response) -> None:
-        header = ",".join(answer.headers.get_list("www-authenticate"))
-        if header:
-            self._authorizer.wanted = challenges(header)
+        return await self._connection.request("GET", path, "")
 
 
 @asynccontextmanager
@@ -347,7 +278,7 @@ async def opened(endpoint: Endpoint, login: Login) -> AsyncIterator[RegistryClie
     Raises:
         FlotillaError: If it does not.
     """
-    async with RegistryClient(endpoint, login) as client:
+    async with RegistryClient(RegistryConnection(endpoint, login)) as client:
         try:
             await client.ping()
         except httpx.TransportError as error:
