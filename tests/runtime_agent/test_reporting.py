@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
+import pytest
+
 from flotilla_bus import Bus
 from flotilla_bus.contracts import gateway
 from flotilla_bus.events import EventPublisher
@@ -22,6 +24,7 @@ from flotilla_engine.records import (
     VolumeRecord,
 )
 from flotilla_engine.state import ContainerState
+from flotilla_runtime_agent import reporting
 from flotilla_runtime_agent.containers.containers import Containers
 from flotilla_runtime_agent.node import Node
 from flotilla_runtime_agent.ports import Networks, Volumes
@@ -41,6 +44,7 @@ class Fleet:
         self.told: list[gateway.SyncRequest] = []
         self.joins = 0
         self.lost = 0  # which SYNC is not answered
+        self.forgets = False  # whether it knows the node no more after the first join
 
     def info(self) -> NodeInfo:
         return NodeInfo(node=NodeRecord(id="node", name="node", address=""))
@@ -60,7 +64,7 @@ class Fleet:
         self.told.append(request)
         if len(self.told) == self.lost:
             raise UnavailableError("lost")
-        return gateway.SyncAnswer()
+        return gateway.SyncAnswer(rejoin=self.forgets and self.joins == 1)
 
     async def network_states(self) -> list[NetworkState]:
         return []
@@ -78,9 +82,9 @@ class Fleet:
         return [VolumeRecord(name=f"v{number}", created=now()) for number in range(3)]
 
 
-async def joined(fleet: Any, **settings: Any) -> None:
-    """Have the fleet's node join."""
-    has_joined = asyncio.Event()
+async def joined(fleet: Any, *, times: int = 1, **settings: Any) -> None:
+    """Have the fleet's node join, so many times."""
+    has_joined = asyncio.Semaphore(0)
     membership = Membership(
         cast("Bus", fleet),
         cast("Node", fleet),
@@ -88,13 +92,14 @@ async def joined(fleet: Any, **settings: Any) -> None:
         cast("Networks", fleet),
         cast("Volumes", fleet),
         Reports(cast("EventPublisher", None)),
-        joined=has_joined.set,
+        joined=has_joined.release,
         **settings,
     )
     reporting = asyncio.create_task(membership.report_forever())
     try:
         async with asyncio.timeout(30):
-            await has_joined.wait()
+            for _ in range(times):
+                await has_joined.acquire()
     finally:
         reporting.cancel()
         await asyncio.gather(reporting, return_exceptions=True)
@@ -133,3 +138,13 @@ async def test_what_the_gateway_wants_comes_in_messages_of_a_bounded_size() -> N
     assert all(page.after_join and 0 < len(page.changes) + len(page.volumes) < 6 for page in again)
     assert all(len(page.model_dump_json()) < 6 * size for page in again)
     assert len(again) > 5
+
+
+async def test_a_node_without_news_learns_that_the_catalogue_is_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reporting, "_ASK_EVERY_S", 0.01)
+    fleet = Fleet()
+    fleet.forgets = True
+    await joined(fleet, times=2)
+    assert fleet.joins == 2

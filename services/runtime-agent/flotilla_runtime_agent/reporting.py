@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from time import time_ns
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ _BATCH = 100
 _PAGE_BYTES = 1024 * 1024
 _RETRY_S = 1.0
 _CALL_S = 10.0
+_ASK_EVERY_S = 15.0
 
 
 class Reports:
@@ -134,12 +136,17 @@ class Membership:
         self._must_join.set()
 
     async def report_forever(self) -> None:
-        """Join, then report each change; join again when the gateway asks for it."""
+        """Join, then report each change; join again when the gateway asks for it.
+
+        It is asked now and then also without a change: its catalogue may be another one by now.
+        """
         while True:
             try:
                 if self._must_join.is_set():
                     await self._join()
-                await self._reports.something()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_ASK_EVERY_S):
+                        await self._reports.something()
                 await self._report()
             except FlotillaError as error:
                 _LOG.info("not reported yet: %s", error)
