@@ -1,9 +1,7 @@
 """Carries out a Dockerfile: each instruction makes an image, taken from earlier builds if equal."""
 
 import asyncio
-import json
-import posixpath
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -16,9 +14,11 @@ from flotilla_engine import progress
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.dockerfile import apply_instruction, exec_form, words
 from flotilla_engine.records import ImageRecord
-from flotilla_gateway.build import context
+from flotilla_gateway.build import bases, context, copying
+from flotilla_gateway.build.bases import Say
 from flotilla_gateway.build.containers import BuildContainers, Working
 from flotilla_gateway.build.context import Owner
+from flotilla_gateway.build.copying import Asked
 from flotilla_gateway.build.dockerfile import (
     EXPANDED,
     Dockerfile,
@@ -27,10 +27,7 @@ from flotilla_gateway.build.dockerfile import (
     expand,
     parse_line,
 )
-from flotilla_oci import references
 from flotilla_oci.references import Reference
-
-Say = Callable[[bytes], Awaitable[None]]
 
 _SHELL = ["/bin/sh", "-c"]
 _SHORT = 12
@@ -189,41 +186,15 @@ class Builder:
 
     async def _base(self, name: str, platform: str) -> ImageRecord:
         if name == "scratch":
-            return await self._scratch()
-        asked = store.ImageRequest(reference=name, platform=platform)
+            return await bases.scratch(self._bus)
         if not self._options.pulls:
             try:
-                return (await self._bus.call(store.RESOLVE, asked)).image
+                return await bases.known(self._bus, name, platform)
             except NotFoundError:
                 pass
-        reference = references.parse(name).with_default_tag()
-        pull = registry.PullRequest(
-            reference=str(reference),
-            platform=platform,
-            credentials=self._options.credentials.get(reference.domain, registry.Credentials()),
-        )
-        _, stream = await self._bus.open(registry.PULL, pull, timeout_s=120)
-        last = b""
-        async with stream:
-            while data := await stream.read():
-                last = data
-                if not self._options.is_quiet:
-                    await self._say_line(data)
-        if b'"errorDetail"' in last:
-            raise NotFoundError(str(json.loads(last.splitlines()[-1]).get("error")))
-        return (await self._bus.call(store.RESOLVE, asked)).image
-
-    async def _scratch(self) -> ImageRecord:
-        """Return an image without files."""
-        _, stream = await self._bus.open(store.IMPORT, store.ImportRequest(message="scratch"))
-        async with stream:
-            await stream.write(bytes(10240))
-            await stream.write_eof()
-            output = b""
-            while data := await stream.read():
-                output += data
-        asked = store.ImageRequest(reference=str(json.loads(output)["status"]))
-        return (await self._bus.call(store.RESOLVE, asked)).image
+        say = _silent if self._options.is_quiet else self._say_line
+        await bases.pull(self._bus, name, platform, self._options.credentials, say)
+        return await bases.known(self._bus, name, platform)
 
     async def _carry_out(
         self, state: _State, instruction: Instruction, globals_: dict[str, str], escape: str
@@ -303,63 +274,34 @@ class Builder:
     async def _copy(
         self, state: _State, instruction: Instruction, arguments: str, escape: str
     ) -> None:
-        name = instruction.name
-        listed = exec_form(arguments) or words(arguments, name)
-        if len(listed) < 2:
-            raise InvalidArgumentError(f"{name} requires at least two arguments")
-        *patterns, target = listed
-        is_folder = target.endswith("/") or target in (".", "..")
-        target = posixpath.normpath(posixpath.join("/", state.config.working_dir, target))
-        if is_folder and target != "/":
-            target += "/"
-        if len(patterns) > 1 and not target.endswith("/"):
-            raise InvalidArgumentError(
-                f"When using {name} with more than one source file, the destination must be a "
-                "directory and end with a /"
-            )
+        asked = copying.asked(instruction, arguments, state.config.working_dir)
         working = await self._containers.create(
             state.image.id, state.config.model_copy(update={"cmd": ["true"]})
         )
+        target = asked.target
         if not target.endswith("/") and await self._containers.is_folder(working, target):
             target += "/"
         chown = expand(instruction.flags.get("chown", ""), state.variables(), escape)
         owner = Owner(*await self._containers.numbers(working, chown)) if chown else Owner()
-        source = instruction.flags.get("from", "")
-        for archive in await self._archives(name, patterns, target, owner, source):
+        kind = "multi" if len(asked.patterns) > 1 else "file"
+        for archive in await self._archives(asked, target, owner):
             with archive:
-                kind = "multi" if len(patterns) > 1 else "file"
-                created_by = (
-                    f"/bin/sh -c #(nop) {name} {kind}:{context.digest_of(archive)} in {target} "
-                )
+                digest = await asyncio.to_thread(context.digest_of, archive)
+                created_by = f"/bin/sh -c #(nop) {asked.name} {kind}:{digest} in {target} "
                 if await self._from_cache(state, created_by):
                     continue
                 await self._containers.put(working, archive)
                 await self._finish(state, created_by, working, is_looked_up=True)
 
-    async def _archives(
-        self, name: str, patterns: list[str], target: str, owner: Owner, source: str
-    ) -> list[IO[bytes]]:
-        if source:
-            return [await self._of_stage(source, path, target, owner) for path in patterns]
-        for pattern in patterns:
-            if name == "ADD" and "://" in pattern:
-                raise InvalidArgumentError(f"ADD of a URL is not offered: {pattern}")
-        found = [path for one in patterns for path in context.matching(self._folder, one)]
-        is_single_folder = len(found) == 1 and context.inside(self._folder, found[0]).is_dir()
-        if len(found) > 1 and not target.endswith("/"):
-            target += "/"
-        if is_single_folder:
-            target = target.rstrip("/") + "/"
-        return [context.copied(self._folder, found, target, owner, extract=name == "ADD")]
-
-    async def _of_stage(self, source: str, path: str, target: str, owner: Owner) -> IO[bytes]:
-        image = self._stages.get(source.lower()) or await self._base(source, "")
-        config = ContainerConfig(cmd=["true"])
-        working = await self._containers.create(image.id, config)
-        clean = posixpath.normpath(posixpath.join("/", path))
-        is_folder = await self._containers.is_folder(working, clean)
-        with await self._containers.get(working, clean) as archive:
-            return context.moved(archive, clean, target, owner, is_folder=is_folder)
+    async def _archives(self, asked: Asked, target: str, owner: Owner) -> list[IO[bytes]]:
+        if not asked.source:
+            of_context = copying.of_context
+            return [await asyncio.to_thread(of_context, self._folder, asked, target, owner)]
+        image = self._stages.get(asked.source.lower()) or await self._base(asked.source, "")
+        return [
+            await copying.of_image(self._containers, image, path, target, owner)
+            for path in asked.patterns
+        ]
 
     async def _finish(
         self,
@@ -408,6 +350,10 @@ class Builder:
     async def _say(self, text: str) -> None:
         if not self._options.is_quiet:
             await self._say_line(progress.stream(text))
+
+
+async def _silent(_: bytes) -> None:
+    """Say nothing."""
 
 
 def _short(digest: str) -> str:
