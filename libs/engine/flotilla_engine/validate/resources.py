@@ -68,6 +68,8 @@ def _check_cpu(resources: Resources) -> None:
         )
     elif 0 < resources.cpu_quota < 1000:
         wrong = "CPU cfs quota can not be less than 1ms (i.e. 1000)"
+    elif 0 != resources.cpu_realtime_period < resources.cpu_realtime_runtime:
+        wrong = "cpu real-time runtime cannot be higher than cpu real-time period"
     else:
         for text, name in (
             (resources.cpuset_cpus, "cpuset cpus"),

@@ -13,6 +13,7 @@ from flotilla_engine.exec import ExecConfig
 from flotilla_engine.host_config import HostConfig
 from flotilla_runtime_agent.spec import capabilities, cgroups, devices, mounts, seccomp, users
 
+_NO_LIMIT = 2**64 - 1  # which is -1 without a sign
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 
@@ -91,7 +92,11 @@ def _process(given: SpecInput, granted: list[str]) -> dict[str, Any]:
         process["apparmorProfile"] = profile
     if host.ulimits:
         process["rlimits"] = [
-            {"type": f"RLIMIT_{limit.name.upper()}", "hard": limit.hard, "soft": limit.soft}
+            {
+                "type": f"RLIMIT_{limit.name.upper()}",
+                "hard": limit.hard & _NO_LIMIT,
+                "soft": limit.soft & _NO_LIMIT,
+            }
             for limit in host.ulimits
         ]
     return process
