@@ -20,6 +20,7 @@ from flotilla_bus.frames import Frame, FrameKind, encode
 from flotilla_bus.links import DirectLink, NatsLink, deliver
 from flotilla_bus.mailbox import Mailbox
 from flotilla_bus.methods import A, Method, Notice, Q, StreamMethod, dumped
+from flotilla_bus.opening import Opening
 from flotilla_bus.questions import Question
 from flotilla_bus.streams import PING_INTERVAL_S, Stream
 from flotilla_core.errors import InternalError, InvalidArgumentError, UnavailableError
@@ -149,7 +150,7 @@ class Bus:
             FlotillaError: As of ``call``.
         """
         subject = self._subject(method, node)
-        opening = _Opening(self, self.target(method.service, node))
+        opening = Opening(self, self.target(method.service, node))
         try:
             with self._under_way(opening):
                 answer = await opening.ask(subject, dumped(request), opening.head(), timeout_s)
@@ -277,61 +278,6 @@ class Bus:
             frame = Frame(FrameKind.CLOSE, payload=gone)
             with contextlib.suppress(nats.errors.Error):
                 await self.connection.publish(peer_inbox, encode(frame))
-
-
-class _Opening(Question):
-    """A request for a stream, which begins with the answer, on NATS or on a direct connection."""
-
-    def __init__(self, bus: Bus, target: str) -> None:
-        super().__init__(bus.connection, bus.mailbox, target)
-        self._bus = bus
-        self._stream: Stream | None = None
-        self._is_direct = False
-        self._offer = ""
-        if bus.listener is not None:
-            self._offer, self._direct = bus.listener.expect()
-
-    def head(self) -> dict[str, str]:
-        """Return the request's headers."""
-        return {headers.DIRECT: self._offer} if self._offer else {}
-
-    async def receive(self, message: Msg) -> None:
-        """Take the answer; the stream's first frame may be right behind it."""
-        link = (message.headers or {}).get(headers.STREAM, "")
-        if link == headers.DIRECT_TAKEN:
-            self._is_direct = True
-        elif link and self._stream is None:
-            self._stream = self._bus.nats_stream(self.inbox, link, self._target)
-        await super().receive(message)
-
-    async def stream(self) -> Stream:
-        """Return the stream, after the answer."""
-        if self._is_direct:
-            self._mailbox.release(self.inbox)
-            link = await self._direct
-            self._stream = self._bus.direct_stream(link, self._target)
-            self._forget(taken=True)
-        if self._stream is None:
-            raise InternalError(f"{self._target} answered without a stream")
-        self._forget(taken=False)
-        return self._stream
-
-    async def abandon(self) -> None:
-        """Let go of what there is already."""
-        self._forget(taken=False)
-        if self._stream is not None:
-            await self._stream.reset(UnavailableError("the caller has given up"))
-        else:
-            self._mailbox.release(self.inbox)
-
-    def _forget(self, *, taken: bool) -> None:
-        listener, offer, self._offer = self._bus.listener, self._offer, ""
-        if listener is None or not offer:
-            return
-        if taken:
-            listener.taken(offer)
-        else:
-            listener.forget(offer)
 
 
 @contextlib.asynccontextmanager
