@@ -294,7 +294,7 @@ async def connected(
     """Return a bus for the length of the block.
 
     Args:
-        servers: The URL of a NATS server, or of several.
+        servers: The URL of a NATS server, or of several of a cluster: a list, or by comma.
         name: The part's name: a service's, or ``runtime-agent``.
         node: The id of the node that speaks, if it is one; its inboxes are bound to it.
         credentials: What to show to NATS.
@@ -305,7 +305,7 @@ async def connected(
             are guarded by one-time tokens but not encrypted. None: all goes through NATS.
         direct_advertise: The host that the other ends dial, if it is not the one listened on.
     """
-    urls = [servers] if isinstance(servers, str) else servers
+    urls = servers.split(",") if isinstance(servers, str) else servers
     identity = name if node is None else f"node.{node}"
     connection = Connection(urls, name, identity, credentials)
     bus = Bus(connection, name, node)

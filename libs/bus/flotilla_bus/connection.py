@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import nats.errors
@@ -15,6 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
 from flotilla_bus.sockets import bound_silence
+from flotilla_core.errors import InvalidArgumentError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,24 @@ class Credentials:
 
     user: str
     password: str
+
+    @classmethod
+    def read(cls, path: Path | None) -> Credentials | None:
+        """Read the file ``{"user": …, "password": …}``; None where there is none to read.
+
+        Raises:
+            InvalidArgumentError: If the file is not what it should be.
+        """
+        if path is None:
+            return None
+        try:
+            document = json.loads(path.read_text())
+            return cls(user=document["user"], password=document["password"])
+        except OSError as error:
+            raise InvalidArgumentError(f"NATS credentials {path}: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError):
+            text = f'NATS credentials {path}: {{"user": "…", "password": "…"}} is expected'
+            raise InvalidArgumentError(text) from None
 
     def __repr__(self) -> str:
         """Return the user only."""

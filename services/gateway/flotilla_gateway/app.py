@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
-from pathlib import Path
 from ssl import SSLContext
 
 from fastapi import FastAPI
@@ -54,9 +52,9 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(
             connected(
-                settings.nats_url.split(","),
+                settings.nats_url,
                 name="gateway",
-                credentials=_credentials(settings.nats_credentials),
+                credentials=Credentials.read(settings.nats_credentials),
                 direct_listen=_host_port(settings.direct_listen),
                 direct_advertise=settings.direct_advertise,
             )
@@ -97,21 +95,6 @@ def _fleet_settings(settings: GatewaySettings) -> FleetSettings:
         ingress=settings.ingress,
         ingress_host=settings.ingress_host,
     )
-
-
-def _credentials(path: Path | None) -> Credentials | None:
-    """Read what to show to NATS.
-
-    Raises:
-        InvalidArgumentError: If the file is not what it should be.
-    """
-    if path is None:
-        return None
-    try:
-        document = json.loads(path.read_text())
-        return Credentials(user=document["user"], password=document["password"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidArgumentError(f"NATS credentials {path}: {error}") from None
 
 
 def _host_port(text: str) -> tuple[str, int] | None:

@@ -1,7 +1,6 @@
 """The image store's life: opens disk, database and bus, serves, closes in turn."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -35,7 +34,10 @@ async def serve(settings: ImageStoreSettings, stop: asyncio.Event) -> None:
     """Serve until told to stop."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(opened(_database_url(settings)))
-        bus = await stack.enter_async_context(_bus(settings))
+        credentials = Credentials.read(settings.nats_credentials)
+        bus = await stack.enter_async_context(
+            connected(settings.nats_url, name=SERVICE, credentials=credentials)
+        )
         events = await stack.enter_async_context(event_publisher(bus, settings.data_dir / "events"))
         images = await opened_images(settings.data_dir, database, events)
         service = await stack.enter_async_context(Service(bus, name=SERVICE))
@@ -75,19 +77,6 @@ async def _sweep_forever(images: Images) -> None:
             if count:
                 _log.info("deleted %d unused blobs", count)
         await asyncio.sleep(_SWEEP_INTERVAL_S)
-
-
-@asynccontextmanager
-async def _bus(settings: ImageStoreSettings) -> AsyncIterator[Bus]:
-    credentials = None
-    if settings.nats_credentials is not None:
-        text = await asyncio.to_thread(settings.nats_credentials.read_text)
-        read = json.loads(text)
-        credentials = Credentials(user=read["user"], password=read["password"])
-    async with connected(
-        settings.nats_url.split(","), name=SERVICE, credentials=credentials
-    ) as bus:
-        yield bus
 
 
 @asynccontextmanager

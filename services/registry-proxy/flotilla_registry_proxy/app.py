@@ -1,7 +1,6 @@
 """The registry proxy's life: opens the bus and the image store, serves, closes in turn."""
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -24,7 +23,9 @@ async def serve(settings: RegistryProxySettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(
             connected(
-                settings.nats_url.split(","), name=SERVICE, credentials=_credentials(settings)
+                settings.nats_url,
+                name=SERVICE,
+                credentials=Credentials.read(settings.nats_credentials),
             )
         )
         events = await stack.enter_async_context(event_publisher(bus, settings.data_dir / "events"))
@@ -56,13 +57,6 @@ def _hosts(settings: RegistryProxySettings) -> RegistryHosts:
         insecure=(*hosts.insecure, *settings.insecure_registries),
         mirrors=(*hosts.mirrors, *settings.registry_mirrors),
     )
-
-
-def _credentials(settings: RegistryProxySettings) -> Credentials | None:
-    if settings.nats_credentials is None:
-        return None
-    document = json.loads(settings.nats_credentials.read_text())
-    return Credentials(user=document["user"], password=document["password"])
 
 
 def _health(bus: Bus) -> Health:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import platform
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 from flotilla_bus import Bus, Credentials, Service, connected
 from flotilla_bus.events import event_publisher
@@ -42,7 +40,7 @@ async def serve(settings: AgentSettings, stop: asyncio.Event) -> None:
                 settings.nats_url,
                 name="runtime-agent",
                 node=identifier,
-                credentials=_credentials(settings.nats_credentials),
+                credentials=Credentials.read(settings.nats_credentials),
             )
         )
         publisher = await stack.enter_async_context(
@@ -160,10 +158,3 @@ async def _host(
         outlet=reports,
         inotify=inotify,
     )
-
-
-def _credentials(path: Path | None) -> Credentials | None:
-    if path is None:
-        return None
-    document = json.loads(path.read_text())
-    return Credentials(user=document["user"], password=document["password"])

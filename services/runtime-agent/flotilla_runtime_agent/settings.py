@@ -13,7 +13,7 @@ from flotilla_server.settings import Settings
 class AgentSettings(Settings):
     """How this host's agent runs."""
 
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server")
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS servers, by comma")
     nats_credentials: Path | None = Field(None, description="JSON file with user and password")
     data_dir: Path = Field(Path("/var/lib/flotilla/agent"), description="what must survive")
     run_dir: Path = Field(
