@@ -32,7 +32,7 @@ def test_bindings_get_their_protocol_and_a_random_port() -> None:
     ("text", "spec"),
     [
         ("/x", BindSpec("", "/x")),
-        ("/x:ro", BindSpec("", "/x", "ro")),
+        ("data:/x:cached", BindSpec("data", "/x", "cached")),
         ("data:/x", BindSpec("data", "/x")),
         ("/a/../b:/x/./y/:ro,z", BindSpec("/b", "/x/y", "ro,z")),
         ("/a:/x:rshared", BindSpec("/a", "/x", "rshared")),

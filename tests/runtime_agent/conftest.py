@@ -183,6 +183,7 @@ class SmallNode:
                 host_config=host_config,
                 endpoints=[],
                 volumes=[],
+                volumes_from=[],
                 image_mounts={},
             )
         )

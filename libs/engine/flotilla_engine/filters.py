@@ -62,10 +62,14 @@ class Filters:
             raise InvalidArgumentError("invalid filter")
         filters = cls({name: _values(given) for name, given in document.items()})
         if allowed is not None:
-            for name in filters:
-                if name not in allowed:
-                    raise invalid_filter(name)
+            filters.check(allowed)
         return filters
+
+    def check(self, allowed: Collection[str]) -> None:
+        """Raise InvalidArgumentError if there is a filter that is not allowed."""
+        for name in self:
+            if name not in allowed:
+                raise invalid_filter(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)

@@ -12,6 +12,7 @@ _KINDS = {
     **dict.fromkeys(("z", "Z"), "label"),
     **dict.fromkeys(PROPAGATIONS, "propagation"),
     "nocopy": "copy",
+    **dict.fromkeys(("consistent", "cached", "delegated", "default"), "consistency"),
 }
 _VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
 
@@ -58,23 +59,25 @@ class BindSpec:
 
 def is_mode(text: str) -> bool:
     """Tell whether text is a list of options, each kind at most once."""
+    if not text:
+        return True
     kinds = [_KINDS.get(option) for option in text.split(",")]
     return None not in kinds and len(kinds) == len(set(kinds))
 
 
 def parse_bind(text: str) -> BindSpec:
-    """Read ``source:destination[:options]`` or ``destination[:options]``.
+    """Read ``source:destination[:options]`` or ``destination``.
 
     Raises:
         InvalidArgumentError: With dockerd's text.
     """
     invalid = f"invalid volume specification: '{text}'"
     parts = text.split(":")
-    if len(parts) > 3 or not parts[0]:
+    if len(parts) > 3 or not parts[0] or (len(parts) == 2 and is_mode(parts[1])):
         raise InvalidArgumentError(invalid)
     source = mode = ""
-    if len(parts) == 1 or (len(parts) == 2 and is_mode(parts[1])):
-        destination, mode = parts[0], ":".join(parts[1:])
+    if len(parts) == 1:
+        destination = parts[0]
     else:
         source, destination = parts[:2]
         mode = ":".join(parts[2:])
@@ -82,9 +85,7 @@ def parse_bind(text: str) -> BindSpec:
             raise InvalidArgumentError(f"invalid mode: {mode}")
     kind = "bind" if source.startswith("/") else "volume"
     if not destination:
-        raise InvalidArgumentError(
-            f'{invalid}: invalid mount config for type "{kind}": field Target must not be empty'
-        )
+        raise InvalidArgumentError(invalid)
     spec = BindSpec(source, destination, mode)
     wrong = destination_error(destination)
     if not wrong and kind == "bind" and spec.no_copy:
@@ -105,7 +106,8 @@ def parse_volumes_from(text: str) -> tuple[str, str]:
     if not text:
         raise InvalidArgumentError("volumes-from specification cannot be an empty string")
     container, colon, mode = text.partition(":")
-    if colon and not is_mode(mode):
+    kinds = {_KINDS.get(option) for option in mode.split(",")}
+    if colon and (not is_mode(mode) or kinds & {"propagation", "copy"}):
         raise InvalidArgumentError(f"invalid mode: {mode}")
     return container, mode
 

@@ -201,7 +201,15 @@ class Volumes(Protocol):
         ...
 
     async def remove(self, name: str, *, force: bool = False) -> None:
-        """Delete the volume and its data. Raises: FlotillaError CONFLICT while mounted."""
+        """Delete the volume and its data. Raises: FlotillaError CONFLICT while held."""
+        ...
+
+    def hold(self, name: str, container_id: str) -> None:
+        """Keep the volume from being removed while the container is there."""
+        ...
+
+    def release(self, container_id: str) -> None:
+        """Forget what a container that is gone has held."""
         ...
 
     async def mount(self, name: str, container_id: str) -> MountedVolume:

@@ -44,6 +44,7 @@ class CreateRequest(Message):
     endpoints: list[EndpointRecord] = Field(default_factory=list)
     networks: list[NetworkState] = Field(default_factory=list)  # of the endpoints; user networks
     volumes: list[VolumeRecord] = Field(default_factory=list)  # named and anonymous, by mounts
+    volumes_from: list[str] = Field(default_factory=list)  # as in the host config, with full ids
     image_mounts: dict[str, ImageRecord] = Field(default_factory=dict)  # by Mount.Source
 
 

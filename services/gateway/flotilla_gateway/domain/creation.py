@@ -32,6 +32,7 @@ from flotilla_engine.versions import MAXIMUM, Version
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.catalogue.entries import NewContainer
 from flotilla_gateway.domain.calls import NodeCalls
+from flotilla_gateway.domain.events import EventSink, event
 from flotilla_gateway.domain.image_config import merged
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.locator import Locator
@@ -72,6 +73,7 @@ class _Draft:
     host_config: HostConfig
     wanted: Wanted
     volumes: list[VolumeRecord]
+    volumes_from: list[str]
     networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]]  # by name
     image_mounts: dict[str, ImageRecord] = field(default_factory=dict)
     id: str = field(default_factory=new_id)
@@ -90,6 +92,7 @@ class Creation:
         locator: Locator,
         networks: Networks,
         learning: Learning,
+        events: EventSink,
         *,
         strategy: Strategy = Strategy.SPREAD,
     ) -> None:
@@ -100,6 +103,7 @@ class Creation:
         self._networks = networks
         self._learning = learning
         self._references = References(catalogue, locator)
+        self._events = events
         self._strategy = strategy
         self._placing = asyncio.Lock()
         self.under_way: set[str] = set()  # ids of containers that are being made
@@ -131,6 +135,7 @@ class Creation:
         if request.view.node_id is not None:
             homes.append(Home(request.view.node_id, "not the node that was asked"))
         host_config = await self._references.resolved(host_config, homes)
+        volumes_from = await self._references.volumes_from(host_config, homes)
         volumes = await self._references.volumes(config, host_config, homes)
         networks = await self._asked_networks(host_config, request.networking, config.hostname)
         draft = _Draft(
@@ -150,6 +155,7 @@ class Creation:
                 ),
             ),
             volumes=volumes,
+            volumes_from=volumes_from,
             networks=networks,
             image_mounts={
                 mount.source: await self.image(mount.source, request.platform)
@@ -303,7 +309,11 @@ class Creation:
         for index, volume in enumerate(draft.volumes):
             if volume.node_id:
                 continue
-            await self._catalogue.volumes.create(volume)
+            if not await self._catalogue.volumes.all([volume.name]):
+                await self._catalogue.volumes.create(volume)
+                await self._events.publish(
+                    event("volume", "create", volume.name, {"driver": volume.driver})
+                )
             home = await self._catalogue.volumes.bind(volume.name, node.id)
             draft.volumes[index] = volume.model_copy(update={"node_id": home})
             if home != node.id:
@@ -325,6 +335,7 @@ class Creation:
             host_config=draft.host_config,
             endpoints=self._endpoints(draft, node),
             volumes=draft.volumes,
+            volumes_from=draft.volumes_from,
             image_mounts=draft.image_mounts,
         )
         self.under_way.add(draft.id)

@@ -1,4 +1,4 @@
-"""Events that the gateway itself publishes: of networks, and of what it prunes."""
+"""Events that the gateway itself publishes: of networks and volumes, and that it pruned."""
 
 from typing import Protocol
 
@@ -25,3 +25,8 @@ def event(kind: str, action: str, identifier: str, attributes: dict[str, str]) -
         time=moment_ns // 10**9,
         time_nano=moment_ns,
     )
+
+
+def pruned(kind: str, reclaimed_bytes: int) -> EventMessage:
+    """Return the event after a prune."""
+    return event(kind, "prune", "", {"reclaimed": str(reclaimed_bytes)})

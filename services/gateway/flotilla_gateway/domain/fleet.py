@@ -95,6 +95,7 @@ async def opened_fleet(
         locator,
         networks,
         learning,
+        events,
         strategy=settings.strategy,
     )
     sync = NodeSync(bus, catalogue, nodes, learning, require_token=settings.require_token)

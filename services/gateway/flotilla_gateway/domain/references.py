@@ -4,9 +4,12 @@ from collections.abc import Iterator
 
 from flotilla_core.clock import now
 from flotilla_core.errors import InvalidArgumentError, NotFoundError
+from flotilla_core.ids import new_id
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import HostConfig, Mount
 from flotilla_engine.records import VolumeRecord
+from flotilla_engine.validate import check_driver, check_volume
+from flotilla_engine.volume_specs import parse_bind
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.locator import Located, Locator
 from flotilla_gateway.placement.nodes import Home
@@ -35,14 +38,6 @@ class References:
                 other = await self._other(mode.removeprefix(_PREFIX))
                 update[field] = _PREFIX + other.id
                 homes.append(Home(other.node_id, f"shares a namespace with {other.name}"))
-        volumes_from = []
-        for text in host_config.volumes_from:
-            reference, colon, mode = text.partition(":")
-            other = await self._other(reference)
-            volumes_from.append(other.id + colon + mode)
-            homes.append(Home(other.node_id, f"has volumes from {other.name}"))
-        if volumes_from:
-            update["volumes_from"] = volumes_from
         for text in host_config.links:
             reference = text.partition(":")[0]
             try:
@@ -54,6 +49,20 @@ class References:
             if host_config.network_mode in ("", "default", "bridge"):
                 homes.append(Home(other.node_id, f"linked to {other.name}"))
         return host_config.model_copy(update=update)
+
+    async def volumes_from(self, host_config: HostConfig, homes: list[Home]) -> list[str]:
+        """Return ``VolumesFrom`` with full ids; adds the containers' nodes as homes.
+
+        Raises:
+            InvalidArgumentError: If one does not exist, in dockerd's words.
+        """
+        resolved = []
+        for text in host_config.volumes_from:
+            reference, colon, mode = text.partition(":")
+            other = await self._other(reference)
+            resolved.append(other.id + colon + mode)
+            homes.append(Home(other.node_id, f"has volumes from {other.name}"))
+        return resolved
 
     async def _other(self, reference: str) -> Located:
         try:
@@ -70,7 +79,17 @@ class References:
         for volume in known.values():
             if volume.node_id:
                 homes.append(Home(volume.node_id, f"volume {volume.name} is on another node"))
-        return [known.get(name) or _new_volume(name, mount) for name, mount in wanted.items()]
+        asked = {
+            name: _new_volume(name, mount, host_config.volume_driver)
+            for name, mount in wanted.items()
+        }
+        for name, volume in asked.items():
+            check_driver(name, volume.driver)
+            if name not in known:
+                check_volume(name, volume.driver, volume.options)
+        if _has_anonymous(config, host_config):
+            check_driver(new_id(), host_config.volume_driver)
+        return list((asked | known).values())
 
 
 def _named_volumes(host_config: HostConfig) -> Iterator[tuple[str, Mount | None]]:
@@ -83,12 +102,18 @@ def _named_volumes(host_config: HostConfig) -> Iterator[tuple[str, Mount | None]
             yield mount.source, mount
 
 
-def _new_volume(name: str, mount: Mount | None) -> VolumeRecord:
+def _has_anonymous(config: ContainerConfig, host_config: HostConfig) -> bool:
+    taken = {parse_bind(bind).destination for bind in host_config.binds}
+    taken |= {mount.target for mount in host_config.mounts}
+    return bool(set(config.volumes) - taken)
+
+
+def _new_volume(name: str, mount: Mount | None, default_driver: str) -> VolumeRecord:
     options = mount.volume_options if mount else None
     driver = options.driver_config if options else None
     return VolumeRecord(
         name=name,
-        driver=(driver.name if driver else "") or "local",
+        driver=(driver.name if driver else "" if mount else default_driver) or "local",
         options=driver.options if driver else {},
         labels=options.labels if options else {},
         created=now().replace(microsecond=0),

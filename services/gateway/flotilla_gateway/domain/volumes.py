@@ -1,6 +1,5 @@
 """Volumes of the fleet: names in the catalogue, data on one home node, bound at first use."""
 
-import re
 from collections.abc import Iterable, Sequence
 
 from flotilla_bus.contracts import agent
@@ -8,12 +7,12 @@ from flotilla_core.clock import now
 from flotilla_core.errors import (
     ConflictError,
     FlotillaError,
-    InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
 from flotilla_core.ids import new_id
 from flotilla_engine.records import VolumeRecord, VolumeUsage
+from flotilla_engine.validate import check_driver, check_volume
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.catalogue.container_rows import ANONYMOUS_LABEL
 from flotilla_gateway.domain.calls import NodeCalls
@@ -21,9 +20,6 @@ from flotilla_gateway.domain.events import EventSink, event
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.views import FLEET, View
 from flotilla_gateway.placement.expressions import NODE_LABEL
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-_OPTIONS = frozenset({"type", "o", "device", "size"})
 
 
 class Volumes:
@@ -53,10 +49,12 @@ class Volumes:
         anonymous = not name
         if anonymous:
             name, labels = new_id(), labels | {ANONYMOUS_LABEL: ""}
+        check_driver(name, driver)
         known = await self._table.all([name])
         if known:
+            await self.publish("create", known[0])
             return known[0]
-        _check(name, driver, options)
+        check_volume(name, driver, options)
         volume = VolumeRecord(
             name=name,
             driver=driver or "local",
@@ -69,9 +67,15 @@ class Volumes:
         volume = await self._table.create(volume)
         if volume.node_id:
             volume = await self._make(volume)
-        else:
-            await self._events.publish(event("volume", "create", name, {"driver": volume.driver}))
+        await self.publish("create", volume)
         return volume
+
+    async def publish(self, action: str, volume: VolumeRecord) -> None:
+        """Tell that a volume was made or removed."""
+        where = {"node.id": volume.node_id} if volume.node_id else {}
+        await self._events.publish(
+            event("volume", action, volume.name, {"driver": volume.driver, **where})
+        )
 
     async def _home(self, labels: dict[str, str], view: View) -> str:
         if view.node_id is not None:
@@ -126,8 +130,7 @@ class Volumes:
         await self._table.remove(name)
         if volume.node_id:
             await self._remove_data(volume, force=force)
-        else:
-            await self._events.publish(event("volume", "destroy", name, {"driver": volume.driver}))
+        await self.publish("destroy", volume)
 
     async def _remove_data(self, volume: VolumeRecord, *, force: bool) -> None:
         try:
@@ -143,9 +146,12 @@ class Volumes:
             raise
 
     async def prune(self, wanted: Sequence[VolumeRecord]) -> tuple[list[str], int]:
-        """Remove those of these volumes that nobody uses; returns names and bytes."""
+        """Remove those of these volumes that nobody uses; returns names and bytes.
+
+        Volumes with options stay: what they mount may be anything.
+        """
         users = await self.users()
-        unused = [volume for volume in wanted if volume.name not in users]
+        unused = [one for one in wanted if one.name not in users and not one.options]
         sizes = {one.name: one.size_bytes for one in await self.usage(unused)}
         removed = []
         for volume in unused:
@@ -182,27 +188,3 @@ class Volumes:
 
 def _shown(volume: VolumeRecord, view: View) -> bool:
     return not volume.node_id or view.shows(volume.node_id)
-
-
-def _check(name: str, driver: str, options: dict[str, str]) -> None:
-    if driver not in ("", "local"):
-        raise NotFoundError(
-            f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found'
-        )
-    if len(name) == 1:
-        raise InvalidArgumentError(
-            f"create {name}: volume name is too short, names should be at least two alphanumeric "
-            "characters"
-        )
-    if not _NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
-            "use absolute path"
-        )
-    for option in options:
-        if option not in _OPTIONS:
-            raise InvalidArgumentError(f'create {name}: invalid option: "{option}"')
-    for option, needed in (("device", "type"), ("type", "device"), ("o", "device")):
-        if option in options and needed not in options:
-            raise InvalidArgumentError(f'create {name}: missing required option: "{needed}"')

@@ -17,8 +17,9 @@ from flotilla_engine.timestamps import parse_moment, unix_ns
 from flotilla_engine.updates import UpdateConfig
 from flotilla_gateway.answers import JSON, empty_response, json_response
 from flotilla_gateway.bodies import read_body, required_json
-from flotilla_gateway.deps import FleetDep, SummariesDep, VersionDep, ViewDep
+from flotilla_gateway.deps import EventsDep, FleetDep, SummariesDep, VersionDep, ViewDep
 from flotilla_gateway.domain.creation import CreateRequest
+from flotilla_gateway.domain.events import pruned
 from flotilla_gateway.domain.listing import listed
 from flotilla_gateway.query import Query
 from flotilla_gateway.summaries import sized_summaries
@@ -165,7 +166,7 @@ async def remove(name: str, request: Request, fleet: FleetDep, view: ViewDep) ->
 
 
 @router.post("/prune", operation_id="ContainerPrune")
-async def prune(request: Request, fleet: FleetDep, view: ViewDep) -> Response:
+async def prune(request: Request, fleet: FleetDep, view: ViewDep, events: EventsDep) -> Response:
     """Remove containers that do not run."""
     filters = Filters.parse(Query(request).text("filters"), CONTAINER_PRUNE)
     before_ns = until_ns(filters)
@@ -177,6 +178,7 @@ async def prune(request: Request, fleet: FleetDep, view: ViewDep) -> Response:
         and ("node" not in filters or filters.exact("node", node.name))
     ]
     removed, reclaimed = await fleet.containers.prune(wanted)
+    await events.publish(pruned("container", reclaimed))
     return json_response({"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed})
 
 

@@ -16,7 +16,8 @@ from flotilla_engine.render import network_fields
 from flotilla_engine.timestamps import unix_ns
 from flotilla_gateway.answers import empty_response, json_response
 from flotilla_gateway.bodies import optional_json, required_json
-from flotilla_gateway.deps import FleetDep, VersionDep, ViewDep
+from flotilla_gateway.deps import EventsDep, FleetDep, VersionDep, ViewDep
+from flotilla_gateway.domain.events import pruned
 from flotilla_gateway.query import Query
 from flotilla_gateway.routes.containers import until_ns
 
@@ -175,7 +176,7 @@ async def disconnect(reference: str, request: Request, fleet: FleetDep, view: Vi
 
 
 @router.post("/prune", operation_id="NetworkPrune")
-async def prune(request: Request, fleet: FleetDep) -> Response:
+async def prune(request: Request, fleet: FleetDep, events: EventsDep) -> Response:
     """Remove networks that no container is in."""
     filters = Filters.parse(Query(request).text("filters"), NETWORK_PRUNE)
     before_ns = until_ns(filters)
@@ -185,7 +186,9 @@ async def prune(request: Request, fleet: FleetDep) -> Response:
         if filters.prune_labels(network.labels)
         and (before_ns is None or unix_ns(network.created) < before_ns)
     ]
-    return json_response({"NetworksDeleted": await fleet.networks.prune(wanted) or None})
+    removed = await fleet.networks.prune(wanted)
+    await events.publish(pruned("network", 0))
+    return json_response({"NetworksDeleted": removed or None})
 
 
 @router.delete("/{reference:path}", operation_id="NetworkDelete")

@@ -124,16 +124,17 @@ async def _of_nodes(
 ) -> AsyncIterator[EventMessage]:
     """Give the view's events, with where they happened as classic Swarm told it."""
     async for stored in source:
-        if stored.node:
+        attributes = stored.event.actor.attributes
+        node_id = stored.node or attributes.get("node.id")
+        if node_id:
             node = None
             with contextlib.suppress(FlotillaError):  # the name is told if the catalogue is there
-                node = (await fleet.nodes.known()).get(stored.node)
-            attributes = stored.event.actor.attributes
-            attributes["node.id"] = stored.node
+                node = (await fleet.nodes.known()).get(node_id)
+            attributes["node.id"] = node_id
             if node is not None:
                 attributes["node.name"] = node.name
                 attributes["node.addr"] = attributes["node.ip"] = node.info.node.address
-        if view.node_id is None or view.node_id == stored.node:
+        if view.node_id is None or view.node_id == node_id:
             yield stored.event
 
 

@@ -7,14 +7,15 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flotilla_core.errors import UnavailableError
+from flotilla_core.errors import InvalidArgumentError, UnavailableError
 from flotilla_engine.filters import VOLUME_LIST, VOLUME_PRUNE, Filters
 from flotilla_engine.model import EngineModel
 from flotilla_engine.records import VolumeRecord
 from flotilla_engine.render import volume_fields
 from flotilla_gateway.answers import empty_response, json_response
 from flotilla_gateway.bodies import optional_json
-from flotilla_gateway.deps import FleetDep, VersionDep, ViewDep
+from flotilla_gateway.deps import EventsDep, FleetDep, VersionDep, ViewDep
+from flotilla_gateway.domain.events import pruned
 from flotilla_gateway.domain.fleet import Fleet
 from flotilla_gateway.query import Query
 
@@ -52,10 +53,13 @@ async def _fields(fleet: Fleet, volume: VolumeRecord) -> dict[str, Any]:
 
 
 @router.get("", operation_id="VolumeList")
-@router.get("/", include_in_schema=False)
 async def list_volumes(request: Request, fleet: FleetDep, view: ViewDep) -> Response:
     """Return volumes."""
-    filters = Filters.parse(Query(request).text("filters"), VOLUME_LIST)
+    try:
+        filters = Filters.parse(Query(request).text("filters"))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"error reading volume filters: {error.message}") from error
+    filters.check(VOLUME_LIST)
     found = await fleet.volumes.all(view)
     if "dangling" in filters:
         dangling = filters.flag("dangling", default=False)
@@ -80,7 +84,9 @@ async def _is_on(fleet: Fleet, volume: VolumeRecord, filters: Filters) -> bool:
 
 
 @router.post("/prune", operation_id="VolumePrune")
-async def prune(request: Request, fleet: FleetDep, view: ViewDep, version: VersionDep) -> Response:
+async def prune(
+    request: Request, fleet: FleetDep, view: ViewDep, version: VersionDep, events: EventsDep
+) -> Response:
     """Remove volumes that nobody uses: anonymous ones, or all."""
     filters = Filters.parse(Query(request).text("filters"), VOLUME_PRUNE)
     every = version < (1, 42) or filters.flag("all", default=False)
@@ -92,6 +98,7 @@ async def prune(request: Request, fleet: FleetDep, view: ViewDep, version: Versi
         and await _is_on(fleet, volume, filters)
     ]
     removed, reclaimed = await fleet.volumes.prune(wanted)
+    await events.publish(pruned("volume", reclaimed))
     return json_response({"VolumesDeleted": removed, "SpaceReclaimed": reclaimed})
 
 

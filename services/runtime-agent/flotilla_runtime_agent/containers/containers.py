@@ -95,6 +95,9 @@ class Containers:
         return container
 
     def _known(self, stored: Stored) -> Container:
+        for mount in stored.mounts:
+            if mount.type == "volume":
+                self._host.volumes.hold(mount.name, stored.record.id)
         stored.image = self._images.of(stored.image)
         stored.record.host_config = self._host_configs.of(stored.record.host_config)
         container = Container(self._host, stored, self._peer, self._forget)

@@ -38,6 +38,7 @@ class Wanted:
     host_config: HostConfig
     endpoints: list[EndpointRecord]
     volumes: list[VolumeRecord]
+    volumes_from: list[str]  # with full ids
     image_mounts: dict[str, ImageRecord]
 
 
@@ -56,7 +57,7 @@ class Creation:
             FlotillaError: With dockerd's text; nothing is left then.
         """
         stored = Stored(
-            mounts=self._checked(wanted.config, wanted.host_config),
+            mounts=self._checked(wanted),
             record=self._record(wanted),
             image=wanted.image,
             endpoints=wanted.endpoints,
@@ -69,8 +70,9 @@ class Creation:
             raise
         return stored
 
-    def _checked(self, config: ContainerConfig, host: HostConfig) -> list[PlannedMount]:
+    def _checked(self, wanted: Wanted) -> list[PlannedMount]:
         """Refuse what this host cannot do, before anything is made."""
+        config, host = wanted.config, wanted.host_config
         self._host.runtime(host.runtime)
         drivers.check(host.log_config)
         check_shipping(host.log_config, drivers.extra_attributes(host.log_config, config))
@@ -82,7 +84,8 @@ class Creation:
             )
         for rule in host.device_cgroup_rules:
             devices.parse_rule(rule)
-        return mount_plan.plan(config, host, self._mounts_of)
+        inherited = mount_plan.from_others(wanted.volumes_from, self._mounts_of)
+        return mount_plan.plan(config, host, inherited, self._host.paths.data)
 
     def _record(self, wanted: Wanted) -> ContainerRecord:
         config, host_config = wanted.config, wanted.host_config
@@ -111,17 +114,17 @@ class Creation:
         await self._host.snapshots.fetch(stored.image)
         snapshot = await self._host.snapshots.prepare(record.id, stored.image)
         record.graph_data = dict(snapshot.graph_data)
-        paths = await self._make_volumes(stored.mounts, volumes)
+        paths = await self._make_volumes(stored, volumes)
         record.mounts = mount_plan.mount_points(stored.mounts, paths)
         await _prepare_root(self._host, stored)
         await self._host.store.save_durably(stored)
 
     async def _make_volumes(
-        self, planned: Sequence[PlannedMount], volumes: Sequence[VolumeRecord]
+        self, stored: Stored, volumes: Sequence[VolumeRecord]
     ) -> dict[str, Path]:
         given = {volume.name: volume for volume in volumes}
         paths = {}
-        for mount in planned:
+        for mount in stored.mounts:
             if mount.type != "volume" or mount.name in paths:
                 continue
             wanted = given.get(mount.name) or VolumeRecord(
@@ -131,19 +134,20 @@ class Creation:
                 labels={"com.docker.volume.anonymous": ""} if mount.is_anonymous else {},
                 anonymous=mount.is_anonymous,
             )
-            mount.is_anonymous = mount.is_anonymous or wanted.anonymous
+            self._host.volumes.hold(mount.name, stored.record.id)
             made = await self._host.volumes.create(
                 wanted.model_copy(update={"node_id": self._host.node_id})
             )
             paths[mount.name] = Path(made.mountpoint)
-            if mount.name not in given:
+            if mount.is_new:
                 attributes = {"driver": mount.driver}
                 self._host.outlet.event("volume", "create", mount.name, attributes)
         return paths
 
     async def _unmake(self, stored: Stored) -> None:
+        self._host.volumes.release(stored.record.id)
         for mount in stored.mounts:
-            if mount.type == "volume" and mount.is_anonymous:
+            if mount.type == "volume" and mount.is_new:
                 with suppress(FlotillaError):
                     await self._host.volumes.remove(mount.name)
         with suppress(FlotillaError):

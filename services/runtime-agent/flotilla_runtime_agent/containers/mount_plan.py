@@ -11,36 +11,33 @@ from flotilla_core.ids import new_id
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import HostConfig, Mount
 from flotilla_engine.mounts import MountPoint
+from flotilla_engine.volume_specs import parse_bind, parse_volumes_from
 from flotilla_runtime_agent.spec.mounts import PlannedMount
 
-_PROPAGATIONS = {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
-_LABELS = {"z", "Z"}
-_CONSISTENCY = {"consistent", "cached", "delegated", "default"}
 _VOLUME_MODE = "z"
 
 
 def plan(
     config: ContainerConfig,
     host: HostConfig,
-    volumes_of: Callable[[str], Sequence[PlannedMount]],
+    inherited: Sequence[PlannedMount],
+    data_root: Path,
 ) -> list[PlannedMount]:
     """Return all mounts that the user asked for, by destination.
 
     Args:
         config: The container's configuration; its ``volumes`` become anonymous ones.
-        host: The host configuration: binds, mounts, tmpfs, volumes-from.
-        volumes_of: Gives another container's mounts, for volumes-from.
+        host: The host configuration: binds, mounts, tmpfs.
+        inherited: What volumes-from gives.
+        data_root: The agent's folder, whose mounts no container may hold.
 
     Raises:
         FlotillaError: With dockerd's text.
     """
-    planned: dict[str, PlannedMount] = {}
-    for entry in host.volumes_from:
-        for mount in _from_other(entry, volumes_of):
-            planned[mount.destination] = mount
+    planned = {mount.destination: mount for mount in inherited}
     asked: set[str] = set()
     for text in host.binds:
-        _add(planned, asked, parse_bind(text, host.volume_driver))
+        _add(planned, asked, from_bind(text, host.volume_driver))
     for wanted in host.mounts:
         _add(planned, asked, from_mount(wanted))
     for destination, options in host.tmpfs.items():
@@ -56,7 +53,28 @@ def plan(
         place = _clean(destination)
         if place not in planned:
             planned[place] = _anonymous(place, host.volume_driver)
+    for mount in planned.values():
+        if mount.type == "bind":
+            _keep_off(mount, str(data_root))
     return list(planned.values())
+
+
+def _keep_off(mount: PlannedMount, data_root: str) -> None:
+    """Let a bind that shows the agent's folder follow what is unmounted there.
+
+    Raises:
+        InvalidArgumentError: If it asks not to, with dockerd's text.
+    """
+    if not (mount.source.startswith(data_root) or data_root.startswith(mount.source)):
+        return
+    mount.is_near_root = True
+    mount.propagation = mount.propagation or "rslave"
+    if mount.propagation not in ("rslave", "rshared", "slave", "shared"):
+        raise InvalidArgumentError(
+            'invalid mount config: must use either propagation mode "rslave" or "rshared" when '
+            f'mount source is within the daemon root, daemon root: "{data_root}", bind mount '
+            f'source: "{mount.source}", propagation: "{mount.propagation}"'
+        )
 
 
 def _add(planned: dict[str, PlannedMount], asked: set[str], mount: PlannedMount) -> None:
@@ -78,80 +96,64 @@ def _anonymous(destination: str, driver: str) -> PlannedMount:
         destination=destination,
         driver=driver or "local",
         is_anonymous=True,
+        is_new=True,
     )
 
 
-def _from_other(
-    entry: str, volumes_of: Callable[[str], Sequence[PlannedMount]]
+def from_others(
+    volumes_from: Sequence[str], mounts_of: Callable[[str], Sequence[PlannedMount]]
 ) -> list[PlannedMount]:
-    container_id, _, mode = entry.partition(":")
-    if mode not in ("", "ro", "rw", "z", "Z"):
-        raise InvalidArgumentError(f"invalid mode: {mode}")
-    # Their writers share the anonymous volumes of the other one: removing this container
-    # with its volumes must leave them.
-    return [
-        mount.model_copy(update={"rw": mount.rw and mode != "ro", "is_anonymous": False})
-        for mount in volumes_of(container_id)
-        if mount.type in ("bind", "volume")
-    ]
+    """Return the mounts that entries of ``VolumesFrom`` give, later ones last.
+
+    Raises:
+        FlotillaError: With dockerd's text.
+    """
+    found = []
+    for entry in volumes_from:
+        container_id, mode = parse_volumes_from(entry)
+        is_read_only = "ro" in mode.split(",")
+        found += [
+            mount.model_copy(
+                update={
+                    "rw": mount.rw and not is_read_only,
+                    "mode": "",
+                    "is_new": False,
+                    "no_copy": True,
+                }
+            )
+            for mount in mounts_of(container_id)
+            if mount.type in ("bind", "volume")
+        ]
+    return found
 
 
-def parse_bind(text: str, driver: str) -> PlannedMount:
-    """Parse ``[source:]destination[:mode]``.
+def from_bind(text: str, driver: str) -> PlannedMount:
+    """Read one entry of ``HostConfig.Binds``.
 
     Raises:
         InvalidArgumentError: With dockerd's text.
     """
-    parts = text.split(":")
-    if len(parts) > 3 or not all(parts):
-        raise InvalidArgumentError(f"invalid volume specification: '{text}'")
-    if len(parts) == 1:
-        source, destination, mode = "", parts[0], ""
-    else:
-        source, destination, mode = parts[0], parts[1], parts[2] if len(parts) > 2 else ""
-    if not destination.startswith("/"):
-        raise InvalidArgumentError(
-            f"invalid volume specification: '{text}': invalid mount config for type "
-            f'"{"bind" if source.startswith("/") else "volume"}": invalid mount path: '
-            f"'{destination}' mount path must be absolute"
-        )
-    if _clean(destination) == "/":
-        raise InvalidArgumentError(
-            f"invalid volume specification: '{text}': invalid specification: "
-            "destination can't be '/'"
-        )
-    words = _mode_words(mode)
-    place, is_writable = _clean(destination), "ro" not in words
-    if source.startswith("/"):
-        given = [word for word in words if word in _PROPAGATIONS]
+    spec = parse_bind(text)
+    if not spec.source:
+        return _anonymous(spec.destination, driver)
+    if spec.is_volume:
         return PlannedMount(
-            type="bind",
-            source=os.path.normpath(source),
-            propagation=given[0] if given else "rprivate",
-            destination=place,
-            mode=mode,
-            rw=is_writable,
+            type="volume",
+            name=spec.source,
+            driver=driver or "local",
+            no_copy=spec.no_copy,
+            destination=spec.destination,
+            mode=spec.mode or _VOLUME_MODE,
+            rw=not spec.read_only,
         )
-    if not source:
-        return _anonymous(place, driver)
     return PlannedMount(
-        type="volume",
-        name=source,
-        driver=driver or "local",
-        no_copy="nocopy" in words,
-        destination=place,
-        mode=mode or _VOLUME_MODE,
-        rw=is_writable,
+        type="bind",
+        source=spec.source,
+        propagation=spec.propagation,
+        destination=spec.destination,
+        mode=spec.mode,
+        rw=not spec.read_only,
     )
-
-
-def _mode_words(mode: str) -> list[str]:
-    words = mode.split(",") if mode else []
-    known = {"ro", "rw", "nocopy", *_PROPAGATIONS, *_LABELS, *_CONSISTENCY}
-    accesses = [word for word in words if word in ("ro", "rw")]
-    if len(accesses) > 1 or any(word not in known for word in words):
-        raise InvalidArgumentError(f"invalid mode: {mode}")
-    return words
 
 
 def from_mount(wanted: Mount) -> PlannedMount:
@@ -185,7 +187,7 @@ def from_mount(wanted: Mount) -> PlannedMount:
 
 def _bind(wanted: Mount, place: str) -> PlannedMount:
     options = wanted.bind_options
-    propagation = options.propagation if options and options.propagation else "rprivate"
+    propagation = options.propagation if options else ""
     must_exist = not (options and options.create_mountpoint)
     if must_exist and not Path(wanted.source).exists():
         raise InvalidArgumentError(
@@ -257,7 +259,7 @@ def mount_points(planned: Sequence[PlannedMount], paths: Mapping[str, Path]) -> 
                 driver=mount.driver if is_volume else "",
                 mode=mount.mode,
                 rw=mount.rw,
-                propagation=mount.propagation,
+                propagation=mount.propagation or ("rprivate" if mount.type == "bind" else ""),
             )
         )
     return points

@@ -67,6 +67,7 @@ async def _take_away(container: Container, *, volumes: bool) -> list[str]:
     async with container.lock:
         await clearing.clear(container.host, container.stored)
         await container.host.snapshots.remove(container.id)
+        container.host.volumes.release(container.id)
         gone_volumes = await _remove_volumes(container) if volumes else []
         container.host.store.remove(container.id)
         container.has_gone()

@@ -74,11 +74,21 @@ def image_mount_folder(folder: Path, mount: PlannedMount) -> Path:
 
 
 def _subpath(root: Path, subpath: str) -> str:
-    """Return a path below a volume's root; links do not lead out of it."""
+    """Return a path below a volume's root.
+
+    Raises:
+        InternalError: If it is not there, or links lead out of the volume.
+    """
     if not subpath:
         return str(root)
+    base = os.path.realpath(root)
     try:
-        fd = open_in_root(root, subpath, os.O_PATH)
+        inside = os.path.relpath(os.path.realpath(root / subpath, strict=True), base)
+        if inside.split("/", 1)[0] == "..":
+            raise InternalError(
+                f"path concatenation escapes the base directory, base: {root}, subpath: {subpath}"
+            )
+        fd = open_in_root(root, inside, os.O_PATH)
     except OSError as error:
         path = root / subpath
         reason = (error.strerror or "").lower()
@@ -101,6 +111,8 @@ def _root_propagation(mount: PlannedMount, before: str) -> str:
     if mount.propagation in ("slave", "rslave"):
         point, is_shared, is_slave = mounting.source_is_shared(Path(mount.source))
         if not (is_shared or is_slave):
+            if mount.is_near_root:
+                return before
             raise InternalError(
                 f"path {mount.source} is mounted on {point} but it is not a shared or slave mount"
             )

@@ -57,6 +57,7 @@ class Lifecycle:
                 host_config=request.host_config,
                 endpoints=request.endpoints,
                 volumes=request.volumes,
+                volumes_from=request.volumes_from,
                 image_mounts=request.image_mounts,
             )
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from flotilla_core.errors import InternalError
 from flotilla_engine.host_config import HostConfig
 
 MASKED_PATHS = [
@@ -18,6 +19,25 @@ MASKED_PATHS = [
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 DEFAULT_SHM_BYTES = 64 << 20
 INIT_TARGET = "/sbin/docker-init"
+_FLAGS = {  # by the bit of mount(2) that they are about
+    **dict.fromkeys(("ro", "rw"), "ro"),
+    **dict.fromkeys(("suid", "nosuid"), "nosuid"),
+    **dict.fromkeys(("dev", "nodev"), "nodev"),
+    **dict.fromkeys(("exec", "noexec"), "noexec"),
+    **dict.fromkeys(("sync", "async"), "sync"),
+    **dict.fromkeys(("mand", "nomand"), "mand"),
+    **dict.fromkeys(("atime", "noatime"), "noatime"),
+    **dict.fromkeys(("diratime", "nodiratime"), "nodiratime"),
+    **dict.fromkeys(("relatime", "norelatime"), "relatime"),
+    **dict.fromkeys(("strictatime", "nostrictatime"), "strictatime"),
+    **{
+        f"{prefix}{word}": "propagation"
+        for prefix in ("", "r")
+        for word in ("unbindable", "private", "shared", "slave")
+    },
+    **{flag: flag for flag in ("dirsync", "remount", "bind", "rbind")},
+}
+_TMPFS_KEYS = frozenset({"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"})
 _WRITABLE_WITH_READONLY_ROOT = {"/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"}
 
 
@@ -37,7 +57,9 @@ class PlannedMount(BaseModel):
     is_recursive: bool = True
     is_read_only_recursive: bool = True
     options: list[str] = Field(default_factory=list)  # of tmpfs
-    is_anonymous: bool = False
+    is_anonymous: bool = False  # goes with the last of its containers that is removed with volumes
+    is_new: bool = False  # an anonymous volume that is this container's own
+    is_near_root: bool = False  # a bind that shows the agent's own folder, or is in it
     skip_create: bool = False  # a bind whose source must exist already
 
 
@@ -81,7 +103,7 @@ def planned(mount: PlannedMount, source: str) -> dict[str, Any]:
         options = ["noexec", "nosuid", "nodev", "rprivate"]
         if not mount.rw:
             options.append("ro")
-        return _mount("tmpfs", "tmpfs", mount.destination, _merged(options, mount.options))
+        return _mount("tmpfs", "tmpfs", mount.destination, merged_options(options + mount.options))
     options = ["rbind" if mount.is_recursive else "bind"]
     if not mount.rw:
         options.append("rro" if mount.is_recursive and mount.is_read_only_recursive else "ro")
@@ -90,11 +112,24 @@ def planned(mount: PlannedMount, source: str) -> dict[str, Any]:
     return _mount("bind", source, mount.destination, options)
 
 
-def _merged(defaults: list[str], given: list[str]) -> list[str]:
-    """Let given options override their opposites among the defaults."""
-    opposites = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro", "ro": "rw"}
-    kept = [option for option in defaults if option not in {opposites.get(g) for g in given}]
-    return list(dict.fromkeys([*kept, *given]))
+def merged_options(options: Sequence[str]) -> list[str]:
+    """Let later options of a tmpfs replace the earlier ones of the same kind.
+
+    As ``mount.MergeTmpfsOptions`` of moby.
+
+    Raises:
+        InternalError: With dockerd's text.
+    """
+    kept: dict[str, str] = {}
+    for option in reversed(options):
+        key, equals, _ = option.partition("=")
+        if option in _FLAGS:
+            kept.setdefault(_FLAGS[option], option)
+        elif equals and key in _TMPFS_KEYS:
+            kept.setdefault(key, option)
+        elif option != "defaults":
+            raise InternalError(f'invalid tmpfs option "{key}"')
+    return list(reversed(kept.values()))
 
 
 def all_mounts(

@@ -12,18 +12,21 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from flotilla_core.errors import ConflictError, NotFoundError
+from flotilla_core.errors import ConflictError, InternalError, NotFoundError
 from flotilla_engine.records import VolumeRecord, VolumeUsage
+from flotilla_engine.validate import check_volume
+from flotilla_engine.volume_specs import check_volume_name
 from flotilla_runtime_agent.ports import MountedVolume
 from flotilla_runtime_agent.spec.inroot import open_in_root
 from flotilla_runtime_agent.volumes.content import copy_attributes, copy_content, measure
 from flotilla_runtime_agent.volumes.mounts import is_mounted, mount, unmount
-from flotilla_runtime_agent.volumes.options import check_name, check_options, mount_of
+from flotilla_runtime_agent.volumes.options import mount_of
 
 _RECORD = "volume.json"
 _USERS = "users"
 _DATA = "_data"
 _UNFINISHED = ".unfinished-"
+_COPYING = "copy"
 
 
 class LocalVolumes:
@@ -37,6 +40,7 @@ class LocalVolumes:
             unmount(left / _DATA)
             shutil.rmtree(left, ignore_errors=True)
         self._locks: dict[str, asyncio.Lock] = {}
+        self._holders: dict[str, set[str]] = {}
 
     async def create(self, volume: VolumeRecord) -> VolumeRecord:
         """Have the volume; one that exists is left as it is.
@@ -64,11 +68,22 @@ class LocalVolumes:
 
         Raises:
             NotFoundError: If there is none.
-            ConflictError: While a container has it mounted.
+            ConflictError: While a container has it.
         """
         async with self._lock(name):
             await asyncio.to_thread(self._remove, name, force)
         self._locks.pop(name, None)
+
+    def hold(self, name: str, container_id: str) -> None:
+        """Note that a container has the volume, running or not: it is not removed then."""
+        self._holders.setdefault(name, set()).add(container_id)
+
+    def release(self, container_id: str) -> None:
+        """Forget what a container that is gone has held."""
+        for name, holders in list(self._holders.items()):
+            holders.discard(container_id)
+            if not holders:
+                del self._holders[name]
 
     async def mount(self, name: str, container_id: str) -> MountedVolume:
         """Count a user, and mount what the options say if it is not."""
@@ -99,11 +114,11 @@ class LocalVolumes:
         return self._locks.setdefault(name, asyncio.Lock())
 
     def _create(self, volume: VolumeRecord) -> VolumeRecord:
-        check_name(volume.name)
-        check_options(volume.options)
+        check_volume_name(volume.name)
         place = self._folder / volume.name
         if (place / _RECORD).exists():
             return self._read(volume.name)
+        check_volume(volume.name, volume.driver, volume.options)
         record = volume.model_copy(update={"mountpoint": str(place / _DATA)})
         made = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
         made.mkdir(mode=0o701)
@@ -138,7 +153,7 @@ class LocalVolumes:
             if force:
                 return
             raise
-        users = self._users(name)
+        users = sorted({*self._users(name), *self._holders.get(name, ())})
         if users:
             raise ConflictError(f"remove {name}: volume is in use - [{', '.join(users)}]")
         unmount(self.data_folder(name))
@@ -164,16 +179,20 @@ class LocalVolumes:
             unmount(self.data_folder(name))
 
     def _copy_up(self, name: str, image_root: Path, destination: str) -> None:
-        data = self.data_folder(name)
-        if any(data.iterdir()):
-            return
         try:
             source = open_in_root(image_root, destination, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError:
+            raise InternalError(f"source {image_root}{destination} is not directory") from None
         except OSError:
             return
         try:
-            copy_content(source, data)
-            copy_attributes(source, data)
+            data = self._mount(name, _COPYING).path
+            try:
+                if not any(data.iterdir()):
+                    copy_content(source, data)
+                    copy_attributes(source, data)
+            finally:
+                self._unmount(name, _COPYING)
         finally:
             os.close(source)
 

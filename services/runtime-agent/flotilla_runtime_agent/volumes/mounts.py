@@ -2,12 +2,14 @@
 
 import ctypes
 import os
+import re
 from pathlib import Path
 
 from flotilla_core.errors import InternalError
 from flotilla_runtime_agent.volumes.options import OptionMount
 
 _MNT_DETACH = 2
+_PASSWORD = re.compile(r"(password=)[^,]*")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,6 +32,10 @@ def mount(wanted: OptionMount, target: Path) -> None:
     Raises:
         InternalError: With dockerd's text.
     """
+    if not wanted.source:
+        raise InternalError(
+            f"error while mounting volume '{target}': missing device in volume options"
+        )
     done = _libc.mount(
         os.fsencode(wanted.source),
         os.fsencode(target),
@@ -39,9 +45,12 @@ def mount(wanted: OptionMount, target: Path) -> None:
     )
     if done != 0:
         reason = os.strerror(ctypes.get_errno()).lower()
+        flags = f", flags: {wanted.flags:#x}" if wanted.flags else ""
+        shown = _PASSWORD.sub(r"\1********", wanted.data)
+        data = f", data: {shown}" if shown else ""
         raise InternalError(
             f"error while mounting volume '{target}': failed to mount local volume: mount "
-            f"{wanted.source}:{target}, flags: {wanted.flags:#x}, data: {wanted.data}: {reason}"
+            f"{wanted.source}:{target}{flags}{data}: {reason}"
         )
 
 

@@ -1,18 +1,12 @@
-"""Driver options of ``local`` volumes, and the mount that they describe.
+"""The mount that the driver options of a ``local`` volume describe.
 
 dockerd's rules: ``volume/local/local.go`` and ``local_unix.go`` of moby.
 """
 
-import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flotilla_core.errors import InvalidArgumentError
-
-_VALID = ("device", "o", "size", "type")
-_REQUIRED = {"device": ("type",), "o": ("device", "type"), "type": ("device",)}
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _ADDRESSED = ("nfs", "nfs4", "cifs")
 
 _SET = {
@@ -56,45 +50,11 @@ class OptionMount:
     data: str
 
 
-def check_name(name: str) -> None:
-    """Refuse what is no volume name.
-
-    Raises:
-        InvalidArgumentError: With dockerd's text.
-    """
-    if len(name) == 1:
-        raise InvalidArgumentError(
-            "volume name is too short, names should be at least two alphanumeric characters"
-        )
-    if not _NAME.fullmatch(name):
-        raise InvalidArgumentError(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, '
-            "use absolute path"
-        )
-
-
-def check_options(options: Mapping[str, str]) -> None:
-    """Refuse unknown and incomplete options.
-
-    Raises:
-        InvalidArgumentError: With dockerd's text.
-    """
-    for option in options:
-        if option not in _VALID:
-            raise InvalidArgumentError(f'invalid option: "{option}"')
-    if options.get("size"):
-        raise InvalidArgumentError("quota size requested but no quota support")
-    for option, others in _REQUIRED.items():
-        for other in others:
-            if options.get(option) and not options.get(other):
-                raise InvalidArgumentError(f'missing required option: "{other}"')
-
-
 def mount_of(options: Mapping[str, str]) -> OptionMount | None:
     """Return the mount that the options describe; None for a plain folder."""
-    if not options.get("device"):
+    if not (options.get("device") or options.get("type")):
         return None
+    kind = options.get("type", "")
     flags = 0
     data = []
     for word in filter(None, options.get("o", "").split(",")):
@@ -103,8 +63,8 @@ def mount_of(options: Mapping[str, str]) -> OptionMount | None:
         elif word in _CLEAR:
             flags &= ~_CLEAR[word]
         else:
-            data.append(_resolved(word, options["type"]))
-    return OptionMount(options["device"], options["type"], flags, ",".join(data))
+            data.append(_resolved(word, kind))
+    return OptionMount(options.get("device", ""), kind, flags, ",".join(data))
 
 
 def _resolved(word: str, kind: str) -> str:
