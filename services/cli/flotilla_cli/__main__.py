@@ -7,7 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from flotilla_cli import doctor, fleet, gateway, services, simulation, stack, status
+from flotilla_cli import (
+    doctor,
+    fleet,
+    gateway,
+    prepare,
+    services,
+    simulation,
+    stack,
+    status,
+)
 from flotilla_cli.failure import CommandError
 from flotilla_core.errors import FlotillaError
 
@@ -70,6 +79,11 @@ def _add_stack_commands(commands: "Subcommands[argparse.ArgumentParser]") -> Non
     logs.add_argument("service", nargs="*", help="only these")
     logs.add_argument("--follow", "-f", action="store_true")
     logs.add_argument("--tail", type=int, default=50, help="lines of each")
+    text = "write the files of a fleet on real hosts; again, with more hosts, adds them"
+    ready = _add(commands, "prepare", _prepare, text)
+    ready.add_argument("--control", required=True, help="address of bus, image store and gateway")
+    ready.add_argument("--dir", type=Path, default=prepare.FOLDER, help="where the files go")
+    ready.add_argument("host", nargs="*", help="names of the hosts")
 
 
 def _add_service_commands(commands: "Subcommands[argparse.ArgumentParser]") -> None:
@@ -170,15 +184,15 @@ def _say(text: str) -> None:
 
 def _down(arguments: argparse.Namespace) -> None:
     _need_root()
-    known = stack.load(arguments.name)
-    if known is None:
+    if stack.load(arguments.name) is None:
         _say(f"there is no stack {arguments.name}")
         return
+    known = stack.local(arguments.name)
     fleet.down(known, arguments.purge, arguments.time, _say)
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    for line in status.lines(stack.loaded(arguments.name)):
+    for line in status.lines(stack.local(arguments.name)):
         _say(line)
 
 
@@ -193,7 +207,7 @@ def _doctor(_: argparse.Namespace) -> None:
 
 
 def _logs(arguments: argparse.Namespace) -> None:
-    known = stack.loaded(arguments.name)
+    known = stack.local(arguments.name)
     names = arguments.service or services.names(known)
     unknown = set(names) - set(services.names(known))
     if unknown:
@@ -204,9 +218,16 @@ def _logs(arguments: argparse.Namespace) -> None:
     subprocess.run(["tail", "-n", str(arguments.tail), *follow, *there], check=False)
 
 
+def _prepare(arguments: argparse.Namespace) -> None:
+    _need_root()
+    folder, control = arguments.dir, arguments.control
+    for line in prepare.prepare(arguments.name, folder, control, arguments.host):
+        _say(line)
+
+
 def _service(arguments: argparse.Namespace) -> None:
     _need_root()
-    known = stack.loaded(arguments.name)
+    known = stack.local(arguments.name)
     if arguments.service not in services.names(known):
         raise CommandError(f"no such service; there are: {' '.join(services.names(known))}")
     one = services.service(known, arguments.service)
@@ -223,7 +244,7 @@ def _service(arguments: argparse.Namespace) -> None:
 
 def _host(arguments: argparse.Namespace) -> None:
     _need_root()
-    known = stack.loaded(arguments.name)
+    known = stack.local(arguments.name)
     host = known.host(arguments.host)
     if arguments.verb in ("cut", "heal") and not known.simulated:
         raise CommandError("only a simulated host (`flotilla up --hosts 2`) can be cut off")

@@ -62,6 +62,8 @@ def up(wish: Wish, say: Say) -> Stack:
 
 def _described(wish: Wish) -> Stack:
     known = stack.load(wish.name, wish.data_dir)
+    if known is not None and known.is_elsewhere:
+        raise CommandError(f"the fleet {wish.name} is on real hosts; give a --name")
     count = wish.hosts or (len(known.hosts) if known else 1)
     if known is None:
         listen = wish.listen

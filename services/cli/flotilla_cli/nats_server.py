@@ -29,6 +29,13 @@ def config_path(stack: Stack) -> Path:
 
 def write_config(stack: Stack) -> None:
     """Write the configuration for the stack's services and hosts."""
+    store = stack.data_dir / "nats" / "jetstream"
+    store.mkdir(parents=True, exist_ok=True)
+    write_secret(config_path(stack), configuration(stack, str(store)))
+
+
+def configuration(stack: Stack, store: str) -> str:
+    """Return the configuration for the stack's services and hosts, and JetStream's folder."""
     users = [
         _user(service, password, service_permissions(service))
         for service, password in stack.passwords.items()
@@ -37,12 +44,10 @@ def write_config(stack: Stack) -> None:
         _user(f"node-{host.node_id}", host.password, node_permissions(host.node_id))
         for host in stack.hosts
     ]
-    store = stack.data_dir / "nats" / "jetstream"
-    store.mkdir(parents=True, exist_ok=True)
     config = {
         "server_name": f"flotilla-{stack.name}",
         "listen": f"{stack.control_address}:{NATS_PORT}",
-        "jetstream": {"store_dir": str(store)},
+        "jetstream": {"store_dir": store},
         "authorization": {"users": users},
         "max_payload": 8 * 1024 * 1024,
         "write_deadline": "30s",
@@ -50,7 +55,7 @@ def write_config(stack: Stack) -> None:
         "ping_max": 2,
     }
     # nats-server's configuration language contains JSON.
-    write_secret(config_path(stack), json.dumps(config, indent=2))
+    return json.dumps(config, indent=2) + "\n"
 
 
 def _user(name: str, password: str, permissions: Permissions) -> dict[str, object]:

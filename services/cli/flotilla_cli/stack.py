@@ -46,6 +46,7 @@ class Stack:
     listen: tuple[str, ...]
     hosts: tuple[Host, ...] = ()
     passwords: dict[str, str] = field(default_factory=dict)  # on the bus, by service
+    is_elsewhere: bool = False  # on real hosts, by `flotilla prepare`: nothing of it is ours to run
 
     @property
     def run_dir(self) -> Path:
@@ -159,6 +160,14 @@ def loaded(name: str) -> Stack:
     return stack
 
 
+def local(name: str) -> Stack:
+    """Return the stack of that name, which `flotilla up` runs on this machine."""
+    stack = loaded(name)
+    if stack.is_elsewhere:
+        raise CommandError(f"the fleet {name} is on real hosts: its services are systemd's")
+    return stack
+
+
 def new(
     name: str,
     data_dir: Path,
@@ -190,7 +199,7 @@ def _free_subnet(start: int, taken: list[ipaddress.IPv4Network]) -> ipaddress.IP
 
 def with_hosts(stack: Stack, count: int, own_name: str) -> Stack:
     """Return the stack with at least `count` hosts; hosts that it has keep what they have."""
-    if count > _MAX_HOSTS:
+    if stack.simulated and count > _MAX_HOSTS:
         raise CommandError(f"at most {_MAX_HOSTS} hosts can be simulated on one machine")
     hosts = list(stack.hosts)
     for number in range(len(hosts) + 1, count + 1):
