@@ -53,4 +53,4 @@ class Ipam(EngineModel):
 
     driver: str = "default"
     config: list[IpamConfig] = Field(default_factory=list)
-    options: dict[str, str] = Field(default_factory=dict)
+    options: dict[str, str] | None = None  # shown as they were asked for: null or {}

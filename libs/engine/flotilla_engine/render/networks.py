@@ -8,8 +8,6 @@ from flotilla_engine.records import EndpointRecord, NetworkRecord
 from flotilla_engine.timestamps import rfc3339_nano
 from flotilla_engine.versions import MAXIMUM, Version
 
-_PREDEFINED = frozenset({"bridge", "host", "none"})
-
 
 def endpoint_fields(settings: EndpointSettings, version: Version = MAXIMUM) -> dict[str, Any]:
     """Return ``EndpointSettings``."""
@@ -54,7 +52,7 @@ def network_fields(
         "Scope": network.scope,
         "Driver": network.driver,
         "EnableIPv6": network.enable_ipv6,
-        "IPAM": _ipam(network),
+        "IPAM": _ipam(network.ipam),
         "Internal": network.internal,
         "Attachable": network.attachable,
         "Ingress": network.ingress,
@@ -69,17 +67,9 @@ def network_fields(
     return fields
 
 
-def _ipam(network: NetworkRecord) -> dict[str, Any]:
-    ipam: Ipam = network.ipam
-    options: dict[str, str] | None = ipam.options
-    pools: list[dict[str, Any]] | None = [
-        pool.model_dump(exclude_defaults=True) for pool in ipam.config
-    ]
-    if network.name in _PREDEFINED:
-        options = options or None
-        if network.name != "bridge":
-            pools = pools or None
-    return {"Driver": ipam.driver, "Options": options, "Config": pools}
+def _ipam(ipam: Ipam) -> dict[str, Any]:
+    pools = [pool.model_dump(exclude_defaults=True) for pool in ipam.config]
+    return {"Driver": ipam.driver, "Options": ipam.options, "Config": pools or None}
 
 
 def _member(endpoint: EndpointRecord) -> dict[str, str]:

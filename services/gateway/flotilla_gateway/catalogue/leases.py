@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from flotilla_core.errors import NotFoundError
+from flotilla_core.errors import NotFoundError, PermissionDeniedError
 from flotilla_engine.networking import EndpointSettings
 from flotilla_gateway.catalogue.container_rows import bump
 from flotilla_gateway.catalogue.network_rows import KnownNetwork, known_network, network_rows
@@ -47,6 +47,8 @@ async def lease_endpoint(
     if row is None:
         raise NotFoundError(f"network {network_id} not found")
     network = known_network(row)
+    if network.record.config_only:
+        raise PermissionDeniedError("cannot create endpoint on configuration-only network")
     pools = [pool_of(config) for config in network.pools.config if config.subnet]
     wanted = asked.ipam_config
     ipv4 = await _address(connection, network, pools, 4, wanted.ipv4_address if wanted else "")

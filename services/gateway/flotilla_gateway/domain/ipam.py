@@ -90,10 +90,7 @@ class Pool:
         yield from self.reserved
         if self.gateway is not None:
             yield self.gateway
-        if self.subnet.prefixlen < self.subnet.max_prefixlen - 1:
-            yield self.subnet.network_address
-            if self.subnet.version == 4:
-                yield self.subnet.broadcast_address
+        yield from _edges(self.subnet)
 
     def with_length(self, address: str) -> str:
         """Return the address as ``172.18.0.2/16``."""
@@ -152,6 +149,31 @@ def refuse_overlap(subnet: Subnet, taken: Iterable[Subnet]) -> None:
     for other in taken:
         if subnet.version == other.version and subnet.overlaps(other):
             raise PermissionDeniedError(OVERLAP)
+
+
+def refuse_taken(ipam: Ipam) -> None:
+    """Raise dockerd's refusal of pools that overlap, and of addresses that cannot be reserved."""
+    subnets: list[Subnet] = []
+    for config in ipam.config:
+        subnet = ipaddress.ip_network(config.subnet)
+        refuse_overlap(subnet, subnets)
+        subnets.append(subnet)
+        used = set(_edges(subnet))
+        asked = {f"gateway ({config.gateway})": config.gateway} if config.gateway else {}
+        for name, text in config.auxiliary_addresses.items():
+            asked[f"secondary ip address ({name}:{text})"] = text
+        for what, text in asked.items():
+            if (address := ipaddress.ip_address(text)) in used:
+                raise InternalError(f"failed to allocate {what}: Address already in use")
+            used.add(address)
+
+
+def _edges(subnet: Subnet) -> Iterator[Address]:
+    """Yield the addresses of a subnet that nobody can have."""
+    if subnet.prefixlen < subnet.max_prefixlen - 1:
+        yield subnet.network_address
+        if subnet.version == 4:
+            yield subnet.broadcast_address
 
 
 def validate(ipam: Ipam, *, enable_ipv6: bool) -> None:

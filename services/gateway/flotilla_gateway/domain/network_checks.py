@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 
 from flotilla_core.errors import (
+    InternalError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
@@ -13,17 +14,30 @@ from flotilla_engine.records import NetworkRecord
 from flotilla_gateway.domain import ipam
 from flotilla_gateway.domain.locator import Located
 
+BOOLEANS = frozenset(
+    {"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"}
+)
 _USER_DRIVERS = ("bridge", "macvlan", "overlay")
-_BRIDGE_NAME = "com.docker.network.bridge.name"
+_BRIDGE = "com.docker.network.bridge"
+_BRIDGE_NAME = f"{_BRIDGE}.name"
+_HOST_IP = f"{_BRIDGE}.host_binding_ipv4"
 _MTU = "com.docker.network.driver.mtu"
+_FLAGS = (f"{_BRIDGE}.enable_icc", f"{_BRIDGE}.enable_ip_masquerade")
+_INTERFACE_NAME_BYTES = 15
+_MACVLAN_MODES = ("", "bridge", "private", "vepa", "passthru")
 
 
 def check_request(asked: NetworkRecord) -> None:
     """Check what is asked of a new network. Raises: FlotillaError."""
+    ipam.validate(asked.ipam, enable_ipv6=asked.enable_ipv6)
+    if not asked.name.strip():
+        raise InvalidArgumentError(f"invalid name: {asked.name}")
+    if asked.config_only:
+        _check_configuration(asked)
+        return
     if asked.driver in ("host", "null"):
-        if not asked.config_only:
-            raise PermissionDeniedError(f'only one instance of "{asked.driver}" network is allowed')
-    elif asked.driver not in _USER_DRIVERS:
+        raise PermissionDeniedError(f'only one instance of "{asked.driver}" network is allowed')
+    if asked.driver not in _USER_DRIVERS:
         raise NotFoundError(f'plugin "{asked.driver}" not found')
     if asked.ingress:
         raise PermissionDeniedError("Ingress network can only be global scope network")
@@ -31,17 +45,86 @@ def check_request(asked: NetworkRecord) -> None:
         raise PermissionDeniedError("cannot create a swarm scoped network when swarm is not active")
     if asked.ipam.driver not in ("default", "null", ""):
         raise NotFoundError(f'plugin "{asked.ipam.driver}" not found')
-    ipam.validate(asked.ipam, enable_ipv6=asked.enable_ipv6)
-    mtu = asked.options.get(_MTU, "")
-    if mtu and not re.fullmatch(r"[+-]?\d+", mtu):
-        raise InvalidArgumentError(
-            f'failed to parse {_MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)'
-        )
+    ipam.refuse_taken(asked.ipam)
     versions = [
         ipaddress.ip_network(config.subnet).version for config in asked.ipam.config if config.subnet
     ]
     if versions.count(4) > 1 or versions.count(6) > 1:
         raise PermissionDeniedError(f"{asked.driver} driver doesn't support multiple subnets")
+    if asked.driver == "macvlan":
+        _check_macvlan(asked.options)
+    else:
+        _check_bridge(asked)
+
+
+def check_depending(asked: NetworkRecord) -> None:
+    """Check what is asked beside a configuration network. Raises: PermissionDeniedError."""
+    if asked.config_only:
+        raise PermissionDeniedError(
+            "a configuration network cannot depend on another configuration network"
+        )
+    pools = asked.ipam.config or asked.ipam.options or asked.ipam.driver not in ("", "default")
+    if pools or asked.enable_ipv6 or asked.labels:
+        raise PermissionDeniedError(
+            "user specified configurations are not supported if the network depends on a "
+            "configuration network"
+        )
+    if asked.options:
+        raise PermissionDeniedError(
+            "network driver options are not supported if the network depends on a "
+            "configuration network"
+        )
+
+
+def _check_configuration(asked: NetworkRecord) -> None:
+    if asked.ingress or asked.internal or asked.attachable or asked.scope != "local":
+        raise PermissionDeniedError(
+            "configuration network can only contain network specific fields. Network operator "
+            "fields like [ ingress | internal | attachable | scope ] are not supported."
+        )
+
+
+def _check_bridge(asked: NetworkRecord) -> None:
+    options = asked.options
+    if asked.ipam.driver == "null":
+        raise InvalidArgumentError("ipv4 pool is empty")
+    for name in _FLAGS:
+        if name in options and options[name] not in BOOLEANS:
+            raise InvalidArgumentError(
+                f"failed to parse {name} value: {options[name]} (strconv.ParseBool: parsing "
+                f'"{options[name]}": invalid syntax)'
+            )
+    mtu = options.get(_MTU, "")
+    if mtu and not re.fullmatch(r"[+-]?\d+", mtu):
+        raise InvalidArgumentError(
+            f'failed to parse {_MTU} value: {mtu} (strconv.Atoi: parsing "{mtu}": invalid syntax)'
+        )
+    if mtu.startswith("-") and int(mtu):
+        raise InvalidArgumentError(f"invalid MTU number: {int(mtu)}")
+    host_ip = options.get(_HOST_IP)
+    if host_ip is not None and not _is_address(host_ip):
+        raise InvalidArgumentError(f"failed to parse {_HOST_IP} value: {host_ip} (nil ip)")
+    if len(options.get(_BRIDGE_NAME, "").encode()) > _INTERFACE_NAME_BYTES:
+        raise InternalError("numerical result out of range")
+
+
+def _check_macvlan(options: dict[str, str]) -> None:
+    mode = options.get("macvlan_mode", "")
+    if mode not in _MACVLAN_MODES:
+        raise InternalError(
+            f"requested macvlan mode '{mode}' is not valid, 'bridge' mode is the macvlan driver "
+            "default"
+        )
+    if options.get("parent") == "lo":
+        raise InternalError("loopback interface is not a valid macvlan parent link")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_bridge_name(

@@ -30,6 +30,7 @@ from flotilla_gateway.domain.locator import Located
 from flotilla_gateway.domain.network_checks import (
     check_bridge_name,
     check_connect,
+    check_depending,
     check_request,
 )
 from flotilla_gateway.domain.pusher import NetworkPusher
@@ -65,18 +66,18 @@ class Networks:
         Raises:
             FlotillaError: In dockerd's words, if it cannot be.
         """
-        if not asked.name:
-            raise InvalidArgumentError("invalid name: ")
         if asked.name in (*DEFAULT_NAMES, "default"):
             raise PermissionDeniedError(
                 f"operation is not permitted on predefined {asked.name} network "
             )
         if config_from:
+            check_depending(asked)
             asked = await self._configured(asked, config_from)
         check_request(asked)
         identifier = new_id()
         others = await self._catalogue.networks.all()
-        check_bridge_name(asked, identifier, [network.record for network in others])
+        bridges = [self.defaults["bridge"], *(network.record for network in others)]
+        check_bridge_name(asked, identifier, bridges)
 
         routed = await self._routed()
 
@@ -292,19 +293,13 @@ class Networks:
         if not known:
             raise NotFoundError(f'configuration network "{name}" does not exist')
         source = known[0]
-        if asked.ipam.config or asked.options or asked.internal:
-            raise PermissionDeniedError(
-                "user-specified configurations are not supported if the network depends on a "
-                "configuration network"
-            )
         return asked.model_copy(
             update={
                 "config_from": source.name,
                 "ipam": source.ipam,
                 "options": source.options,
                 "enable_ipv6": source.enable_ipv6,
-                "internal": source.internal,
-                "labels": source.labels | asked.labels,
+                "labels": source.labels,
             }
         )
 

@@ -18,14 +18,11 @@ from flotilla_gateway.answers import empty_response, json_response
 from flotilla_gateway.bodies import optional_json, required_json
 from flotilla_gateway.deps import EventsDep, FleetDep, VersionDep, ViewDep
 from flotilla_gateway.domain.events import pruned
+from flotilla_gateway.domain.network_checks import BOOLEANS
 from flotilla_gateway.query import Query
 from flotilla_gateway.routes.containers import until_ns
 
 router = APIRouter(prefix="/networks", tags=["Network"])
-
-_BOOLEANS = frozenset(
-    {"1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False"}
-)
 
 
 class ConfigReference(EngineModel):
@@ -74,7 +71,7 @@ async def create(request: Request, fleet: FleetDep) -> Response:
         id="",
         created=datetime.now(UTC),
         **body.model_dump(exclude={"config_from", "ipam", "driver", "scope"}, by_alias=False),
-        driver=body.driver or ("null" if body.config_only else "bridge"),
+        driver="null" if body.config_only else body.driver or "bridge",
         scope=body.scope or "local",
         ipam=body.ipam,
     )
@@ -141,7 +138,7 @@ async def inspect(
     """Return a network with the running containers that are in it."""
     query = Query(request)
     verbose = query.text("verbose")
-    if verbose and verbose not in _BOOLEANS:
+    if verbose and verbose not in BOOLEANS:
         raise InvalidArgumentError(
             f'invalid value for verbose: {verbose}: strconv.ParseBool: parsing "{verbose}": '
             "invalid syntax"
