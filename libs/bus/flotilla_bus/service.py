@@ -14,7 +14,7 @@ from flotilla_bus import headers
 from flotilla_bus.acceptance import Accept, Acceptance, AnyAcceptance, reply
 from flotilla_bus.bus import Bus
 from flotilla_bus.connection import Callback, Listener
-from flotilla_bus.methods import A, Method, Q, StreamMethod
+from flotilla_bus.methods import A, Method, Q, StreamMethod, dumped
 from flotilla_bus.outcomes import Outcome, Outcomes
 from flotilla_core.errors import (
     FlotillaError,
