@@ -8,6 +8,7 @@ from flotilla_engine.durations import human_duration, parse_duration
 from flotilla_engine.sizes import binary_size, human_size
 from flotilla_engine.timestamps import (
     parse_moment,
+    parse_unix,
     rfc3339_nano,
     rfc3339_nano_fixed,
     rfc3339_nano_of_ns,
@@ -49,6 +50,13 @@ def test_since_and_until_are_read_in_all_their_forms(text: str, expected: int) -
 def test_other_texts_are_no_moments(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - Go has many texts
         parse_moment(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["99999999999999", "-99999999999999", "9" * 19])
+def test_moments_beyond_the_calendar_are_its_ends(text: str) -> None:
+    nanoseconds = parse_unix(text)
+    assert rfc3339_nano_fixed(nanoseconds)[:4] in ("0001", "9999")
+    assert parse_moment(text, NOW) == nanoseconds
 
 
 def test_durations_are_read_as_in_go() -> None:

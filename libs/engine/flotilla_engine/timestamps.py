@@ -9,6 +9,8 @@ ZERO = "0001-01-01T00:00:00Z"
 """Go's zero time: not yet."""
 
 _NS = 1_000_000_000
+_FIRST_NS = -62_135_596_800 * _NS  # 0001-01-01
+_LAST_NS = 253_402_300_799 * _NS  # 9999-12-31T23:59:59
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)"
     r"(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d{1,9})\d*)?)?)?"
@@ -54,6 +56,8 @@ def unix_ns(moment: datetime) -> int:
 def parse_unix(text: str) -> int:
     """Return ``seconds[.fraction]`` as nanoseconds since the epoch.
 
+    What lies beyond the years 1 to 9999 is taken for their beginning or end.
+
     Raises:
         ValueError: With the text of dockerd's ``timestamp.ParseTimestamps``.
     """
@@ -61,7 +65,7 @@ def parse_unix(text: str) -> int:
     if match is None or len(match.group(1)) > 19:
         raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
     fraction = (match.group(2) or "")[:9].ljust(9, "0")
-    return int(match.group(1)) * _NS + int(fraction)
+    return min(max(_FIRST_NS, int(match.group(1)) * _NS + int(fraction)), _LAST_NS)
 
 
 def parse_moment(text: str, now: datetime) -> int:
