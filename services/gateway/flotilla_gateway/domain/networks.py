@@ -12,14 +12,13 @@ from flotilla_core.errors import (
     PermissionDeniedError,
 )
 from flotilla_core.ids import new_id, short_id
-from flotilla_engine.networking import EndpointSettings, Ipam, IpamConfig
+from flotilla_engine.networking import EndpointSettings, Ipam
 from flotilla_engine.records import EndpointRecord, NetworkRecord, NetworkState
 from flotilla_engine.validate import check_endpoint
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain import ipam
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.default_networks import (
-    BRIDGE_POOL,
     DEFAULT_NAMES,
     default_endpoint,
     default_networks,
@@ -33,6 +32,7 @@ from flotilla_gateway.domain.network_checks import (
     check_depending,
     check_request,
 )
+from flotilla_gateway.domain.network_pools import planned
 from flotilla_gateway.domain.pusher import NetworkPusher
 
 _TELL_WITHIN_S = 2.0
@@ -82,7 +82,7 @@ class Networks:
         routed = await self._routed()
 
         def plan(taken: Sequence[ipam.Subnet]) -> tuple[NetworkRecord, Ipam]:
-            shown, pools = self._planned(asked, taken, routed)
+            shown, pools = planned(asked, taken, routed, self._pools)
             made = asked.model_copy(update={"id": identifier, "created": now(), "ipam": shown})
             return made, pools
 
@@ -311,37 +311,6 @@ class Networks:
             for subnet in node.info.subnets
         ]
 
-    def _planned(
-        self,
-        asked: NetworkRecord,
-        taken: Sequence[ipam.Subnet],
-        routed: Sequence[ipam.Subnet],
-    ) -> tuple[Ipam, Ipam]:
-        """Return the pools as shown and as leased from."""
-        if asked.config_only or asked.driver == "host":
-            return asked.ipam, Ipam()
-        taken = [*taken, ipaddress.ip_network(BRIDGE_POOL.subnet)]
-        shown, pools = [], []
-        versions = set()
-        for config in asked.ipam.config:
-            subnet = ipaddress.ip_network(config.subnet)
-            shown.append(config)
-            if subnet.version == 6 and not asked.enable_ipv6:
-                continue
-            ipam.refuse_overlap(subnet, taken)
-            versions.add(subnet.version)
-            pools.append(_with_gateway(config))
-        wanted = [4] * asked.enable_ipv4 + [6] * asked.enable_ipv6
-        for version in [version for version in wanted if version not in versions]:
-            subnet = ipam.default_subnet(self._pools, [*taken, *routed], version)
-            config = _with_gateway(IpamConfig(subnet=str(subnet)))
-            shown.append(config)
-            pools.append(config)
-        return (
-            asked.ipam.model_copy(update={"config": shown}),
-            asked.ipam.model_copy(update={"config": pools}),
-        )
-
     async def _gone(self, network: NetworkRecord) -> None:
         self._pusher.touch([network.id])
         await self._tell(network, "destroy")
@@ -353,8 +322,3 @@ class Networks:
 
 def _with_length(address: str, length: int) -> str:
     return f"{address}/{length}" if address else ""
-
-
-def _with_gateway(config: IpamConfig) -> IpamConfig:
-    gateway = ipam.pool_of(config).gateway
-    return config.model_copy(update={"gateway": str(gateway) if gateway else ""})
