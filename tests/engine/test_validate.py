@@ -13,7 +13,7 @@ import pytest
 
 from flotilla_core.errors import ConflictError, InvalidArgumentError
 from flotilla_engine.bodies import decode, decode_create
-from flotilla_engine.defaults import MASKED_PATHS, SHM_SIZE, fill_in
+from flotilla_engine.defaults import MASKED_PATHS, SHM_SIZE, fill_in, fill_in_on_node
 from flotilla_engine.host_config import HostConfig
 from flotilla_engine.networking import EndpointSettings, NetworkingConfig
 from flotilla_engine.records import NetworkRecord, NodeInfo, NodeRecord
@@ -140,7 +140,11 @@ def test_what_is_open_is_filled_in_as_inspect_shows_it() -> None:
     assert (plain.network_mode, plain.ipc_mode, plain.runtime) == ("bridge", "private", "runc")
     assert plain.masked_paths == list(MASKED_PATHS)
     privileged = HostConfig(privileged=True)
-    fill_in(privileged, cgroup_version="2")
+    fill_in(privileged)
     assert privileged.masked_paths is None
     assert privileged.security_opt == ["label=disable"]
-    assert privileged.cgroupns_mode == "private"
+    fill_in_on_node(privileged, NODE.model_copy(update={"cgroup_version": "2"}))
+    assert (privileged.cgroupns_mode, privileged.oom_kill_disable) == ("private", False)
+    unified = HostConfig(oom_kill_disable=True)
+    fill_in_on_node(unified, NODE.model_copy(update={"oom_kill_disable": False}))
+    assert (unified.cgroupns_mode, unified.oom_kill_disable) == ("host", None)

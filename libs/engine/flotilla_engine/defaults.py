@@ -2,6 +2,7 @@
 
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.host_config import HostConfig
+from flotilla_engine.records import NodeInfo
 from flotilla_engine.versions import Version
 
 SHM_SIZE = 64 * 1024 * 1024
@@ -52,9 +53,7 @@ def _adapt_mounts(host_config: HostConfig, version: Version) -> None:
             mount.volume_options.subpath = ""
 
 
-def fill_in(
-    host_config: HostConfig, *, cgroup_version: str = "1", default_runtime: str = "runc"
-) -> None:
+def fill_in(host_config: HostConfig, *, default_runtime: str = "runc") -> None:
     """Set what was left open, as inspect shows it afterwards."""
     if host_config.network_mode in ("", "default"):
         host_config.network_mode = "bridge"
@@ -68,12 +67,18 @@ def fill_in(
     host_config.cpu_percent = 0
     host_config.shm_size = host_config.shm_size or SHM_SIZE
     host_config.ipc_mode = host_config.ipc_mode or "private"
-    if not host_config.cgroupns_mode:
-        host_config.cgroupns_mode = "private" if cgroup_version == "2" else "host"
     host_config.runtime = host_config.runtime or default_runtime
     host_config.restart_policy.name = host_config.restart_policy.name or "no"
     host_config.log_config.type = host_config.log_config.type or "json-file"
     _fill_in_security(host_config)
+
+
+def fill_in_on_node(host_config: HostConfig, info: NodeInfo) -> None:
+    """Set what depends on the node's cgroups."""
+    if not host_config.cgroupns_mode:
+        host_config.cgroupns_mode = "private" if info.cgroup_version == "2" else "host"
+    if not info.oom_kill_disable:
+        host_config.oom_kill_disable = None
 
 
 def _fill_in_security(host_config: HostConfig) -> None:

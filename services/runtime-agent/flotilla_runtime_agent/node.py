@@ -19,8 +19,7 @@ from flotilla_runtime_agent.logs import drivers
 from flotilla_runtime_agent.network.host_routes import host_subnets
 from flotilla_runtime_agent.runtime.conmon import OciRuntime
 from flotilla_runtime_agent.runtime.processes import run
-from flotilla_runtime_agent.spec import cgroups
-from flotilla_runtime_agent.spec.build import has_apparmor
+from flotilla_runtime_agent.spec import apparmor, cgroups
 
 _ARCHITECTURES = {"x86_64": ("amd64", ""), "aarch64": ("arm64", ""), "armv7l": ("arm", "v7")}
 
@@ -128,7 +127,7 @@ def _version() -> str:
 
 def _security_options() -> list[str]:
     options = ["name=seccomp,profile=builtin"]
-    if has_apparmor():
+    if apparmor.is_supported():
         options.insert(0, "name=apparmor")
     if cgroups.is_unified():
         options.append("name=cgroupns")

@@ -74,5 +74,4 @@ def host_config_fields(host_config: HostConfig) -> dict[str, Any]:
             mount.model_dump(mode="json", exclude_defaults=True) for mount in host_config.mounts
         ]
     fields["ConsoleSize"] = host_config.console_size or [0, 0]
-    fields["OomKillDisable"] = bool(host_config.oom_kill_disable)
     return fields

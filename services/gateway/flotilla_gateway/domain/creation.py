@@ -234,6 +234,7 @@ class Creation:
             for warning in validate.check_on_node(draft.host_config, info)
             if warning not in draft.warnings
         ]
+        defaults.fill_in_on_node(draft.host_config, info)
 
     async def _candidates(self, wanted: Wanted, passed_over: Collection[str]) -> list[Candidate]:
         claims = []

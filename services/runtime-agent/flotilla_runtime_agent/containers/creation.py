@@ -20,8 +20,8 @@ from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.store import Stored
 from flotilla_runtime_agent.logs import drivers
 from flotilla_runtime_agent.logs.shipping.drivers import check_shipping
-from flotilla_runtime_agent.spec import capabilities, devices
-from flotilla_runtime_agent.spec.build import apparmor_profile, check_security_options
+from flotilla_runtime_agent.spec import apparmor, capabilities, devices
+from flotilla_runtime_agent.spec.build import check_security_options
 from flotilla_runtime_agent.spec.inroot import make_folders
 from flotilla_runtime_agent.spec.mounts import PlannedMount
 
@@ -106,7 +106,7 @@ class Creation:
             state=ContainerState(),
             networks={item.network_name: _unwired(item) for item in wanted.endpoints},
             log_path=str(self._host.paths.log(wanted.id)) if keeps_file else "",
-            apparmor_profile=apparmor_profile(host_config),
+            apparmor_profile=apparmor.asked(host_config.security_opt),
         )
 
     async def _make(self, stored: Stored, volumes: Sequence[VolumeRecord]) -> None:

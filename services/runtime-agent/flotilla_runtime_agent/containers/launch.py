@@ -19,6 +19,7 @@ from flotilla_runtime_agent.containers.store import Stored
 from flotilla_runtime_agent.ports import Attachment, Sandbox
 from flotilla_runtime_agent.runtime import conmon, mounting
 from flotilla_runtime_agent.runtime.conmon import Monitored, Monitoring
+from flotilla_runtime_agent.spec import apparmor
 from flotilla_runtime_agent.spec.build import SpecInput, build
 from flotilla_runtime_agent.spec.mounts import DEFAULT_SHM_BYTES
 
@@ -59,6 +60,10 @@ class Launch:
         sandbox, netns = await self._network_namespace()
         is_wired_first = bool(record.host_config.links or record.host_config.sysctls)
         attachment = await self._attach(sandbox) if is_wired_first else None
+        profile = apparmor.profile_of(record.host_config)
+        if profile:
+            record.apparmor_profile = profile
+            await asyncio.to_thread(apparmor.ensure_loaded, profile)
         spec = build(
             SpecInput(
                 container_id=record.id,
@@ -75,6 +80,7 @@ class Launch:
                 shared_shm=self._shared_shm(),
                 init=self._init(),
                 linked_env=attachment.env if attachment else (),
+                apparmor_profile=profile,
             )
         )
         (self._bundle / "config.json").write_text(json.dumps(spec))

@@ -15,7 +15,6 @@ from flotilla_runtime_agent.spec import capabilities, cgroups, devices, mounts, 
 
 _NO_LIMIT = 2**64 - 1  # which is -1 without a sign
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_APPARMOR_PROFILES = Path("/sys/kernel/security/apparmor/profiles")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class SpecInput:
     shared_shm: Path | None = None
     init: Path | None = None
     linked_env: Sequence[str] = ()
+    apparmor_profile: str = ""
 
 
 def build(given: SpecInput) -> dict[str, Any]:
@@ -87,9 +87,8 @@ def _process(given: SpecInput, granted: list[str]) -> dict[str, Any]:
             process["consoleSize"] = {"height": height, "width": width}
     if has_no_new_privileges(host.security_opt):
         process["noNewPrivileges"] = True
-    profile = apparmor_profile(host)
-    if profile and has_apparmor():
-        process["apparmorProfile"] = profile
+    if given.apparmor_profile:
+        process["apparmorProfile"] = given.apparmor_profile
     if host.ulimits:
         process["rlimits"] = [
             {
@@ -128,33 +127,6 @@ def has_no_new_privileges(options: Sequence[str]) -> bool:
         if name == "no-new-privileges":
             result = value in ("", "true", "1", "True")
     return result
-
-
-def has_apparmor() -> bool:
-    """Whether the host has AppArmor."""
-    return _APPARMOR_PROFILES.exists()
-
-
-def asked_apparmor_profile(options: Sequence[str]) -> str:
-    """Return the AppArmor profile that the security options name, or nothing."""
-    chosen = ""
-    for option in options:
-        name, _, value = option.replace("=", ":", 1).partition(":")
-        if name == "apparmor":
-            chosen = value
-    return chosen
-
-
-def apparmor_profile(host: HostConfig) -> str:
-    """Return the AppArmor profile that was asked for, or else the one in force, if any."""
-    if chosen := asked_apparmor_profile(host.security_opt):
-        return chosen
-    if not has_apparmor():
-        return ""
-    if host.privileged:
-        return "unconfined"
-    known = _APPARMOR_PROFILES.read_text()
-    return "docker-default" if "docker-default (" in known else ""
 
 
 def check_security_options(options: Sequence[str]) -> None:
@@ -219,7 +191,7 @@ def cgroup_namespace_is_private(host: HostConfig) -> bool:
     """Whether the container sees a cgroup tree of its own; the default depends on the host."""
     if host.cgroupns_mode:
         return host.cgroupns_mode == "private"
-    return cgroups.is_unified() and not host.privileged
+    return cgroups.is_unified()
 
 
 def _sysctls(given: SpecInput) -> dict[str, str]:
