@@ -1,7 +1,7 @@
 """Checks of a container's place in a network, and of where its MAC address is given."""
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from flotilla_core.errors import InvalidArgumentError
 from flotilla_engine.config import ContainerConfig
@@ -62,24 +62,22 @@ def _address_errors(
         return wrong
     if network.name in _PREDEFINED:
         wrong.append(_ON_USER_NETWORKS)
-    if not configured:
-        wrong.append(_WITH_SUBNETS)
-    elif not wrong:
-        wrong += [
-            f"no configured subnet contains IP address {address}"
-            for address in asked
-            if not _is_contained(address, network)
-        ]
-    return wrong
+    versions = (4, ipam.ipv4_address), (6, ipam.ipv6_address)
+    for version, address in versions:
+        if address and (fault := _pool_fault(network, version, address, configured=configured)):
+            wrong.append(fault)
+    return list(dict.fromkeys(wrong))
 
 
-def _is_contained(address: str, network: NetworkRecord) -> bool:
-    wanted = IPv6Address(address) if ":" in address else IPv4Address(address)
-    return any(
-        wanted in ip_network(pool.subnet, strict=False)
-        for pool in network.ipam.config
-        if pool.subnet
-    )
+def _pool_fault(network: NetworkRecord, version: int, address: str, *, configured: bool) -> str:
+    subnets = [ip_network(pool.subnet, strict=False) for pool in network.ipam.config if pool.subnet]
+    subnets = [subnet for subnet in subnets if subnet.version == version]
+    if not configured or not subnets:
+        return _WITH_SUBNETS
+    is_address = _is_ipv4(address) if version == 4 else _is_ipv6(address)
+    if is_address and any(ip_address(address) in subnet for subnet in subnets):
+        return ""
+    return f"no configured subnet or ip-range contain the IP address {address}"
 
 
 def _is_ipv4(text: str) -> bool:

@@ -80,13 +80,14 @@ class Pool:
         """Return the lowest free address, or None."""
         first, last = int(self.ip_range.network_address), int(self.ip_range.broadcast_address)
         taken = {int(ipaddress.ip_address(address)) for address in used}
-        taken |= {int(address) for address in self._unusable()}
+        taken |= {int(address) for address in self.unusable()}
         for number in range(first, min(last, first + _MAX_SCAN) + 1):
             if number not in taken:
                 return self.subnet.network_address + (number - int(self.subnet.network_address))
         return None
 
-    def _unusable(self) -> Iterable[Address]:
+    def unusable(self) -> Iterable[Address]:
+        """Yield the addresses that no container can have."""
         yield from self.reserved
         if self.gateway is not None:
             yield self.gateway
@@ -272,7 +273,7 @@ def _wanted(pools: Sequence[Pool], wanted: str, used: Collection[str]) -> str:
     address = ipaddress.ip_address(wanted)
     for pool in pools:
         if address in pool.subnet:
-            if str(address) in used or address == pool.gateway:
+            if str(address) in used or address in pool.unusable():
                 raise PermissionDeniedError("Address already in use")
             return str(address)
     raise InvalidArgumentError(

@@ -153,7 +153,7 @@ async def inspect(
 @router.post("/{reference}/connect", operation_id="NetworkConnect")
 async def connect(reference: str, request: Request, fleet: FleetDep, view: ViewDep) -> Response:
     """Put a container into a network."""
-    body = await required_json(request, NetworkConnect)
+    body = await optional_json(request, NetworkConnect)
     if not body.container:
         raise InvalidArgumentError('invalid name or ID supplied: ""')
     container = await fleet.locator.container(body.container, view)
@@ -167,7 +167,13 @@ async def disconnect(reference: str, request: Request, fleet: FleetDep, view: Vi
     body = await required_json(request, NetworkDisconnect)
     if not body.container:
         raise InvalidArgumentError('invalid name or ID supplied: ""')
-    container = await fleet.locator.container(body.container, view)
+    try:
+        container = await fleet.locator.container(body.container, view)
+    except NotFoundError:
+        if not body.force:
+            raise
+        await fleet.networks.find(reference)
+        raise NotFoundError(f"endpoint {body.container} not found") from None
     await fleet.networks.disconnect(reference, container, force=body.force)
     return empty_response(200)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flotilla_core.errors import ConflictError, InternalError
+from flotilla_core.ids import new_id
 from flotilla_runtime_agent.containers import clearing
 from flotilla_runtime_agent.containers.etc_files import EtcFiles
 from flotilla_runtime_agent.containers.host import Host
@@ -120,6 +121,8 @@ class Launch:
     async def _network_namespace(self) -> tuple[Sandbox | None, Path | None]:
         mode = self._record.host_config.network_mode
         if mode == "host":
+            for settings in self._record.networks.values():
+                settings.endpoint_id = new_id()
             return None, None
         if mode.startswith("container:"):
             return None, Path(f"/proc/{self._peer(mode).process.pid}/ns/net")

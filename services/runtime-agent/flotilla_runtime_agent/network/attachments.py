@@ -15,6 +15,7 @@ from flotilla_runtime_agent.network.sandboxes import SandboxRecord
 from flotilla_runtime_agent.network.specs import (
     DEFAULT_NETWORK,
     NO_NETWORK,
+    gateway_endpoint,
     is_in_user_network,
     settings_in_force,
 )
@@ -64,9 +65,10 @@ def attachment(
     lines += link_lines(config.links, find)
     for one in record.wired:
         lines += own_lines(one.addresses, joining.hostname, joining.domainname)
+    can_publish = gateway_endpoint(record.wired) is not None
     return Attachment(
         networks=networks,
-        ports=listing(joining.exposed_ports, record.published),
+        ports=listing(joining.exposed_ports, record.published) if can_publish else {},
         hosts=lines,
         nameservers=list(resolver.nameservers),
         search=list(resolver.search),
