@@ -343,3 +343,17 @@ def test_addresses_follow_from_the_node() -> None:
     assert one == tunnel_address("fd00:1::/64", "a" * 25)
     assert str(one).startswith("fd00:1::")
     assert one != tunnel_address("fd00:1::/64", "b" * 25)
+
+
+@needs_wireguard
+async def test_taken_port_is_named_and_can_be_had_later(pair: Pair) -> None:
+    taken = pair.here.host.make_socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    taken.bind(("::", 51878))
+    with pytest.raises(InternalError, match=r"on network secret: .*Address already in use"):
+        await pair.start(0, "web")
+    taken.close()
+    pair.state.endpoints.clear()
+    web, _, _ = await pair.start(0, "web")
+    api, address, _ = await pair.start(1, "api")
+    api.serve(MARKER, 80)
+    assert await asyncio.to_thread(web.fetch, address, 80)
