@@ -39,6 +39,20 @@ def test_cp_in_and_out(docker: Docker, start: Start, tmp_path: Path) -> None:
     assert (tmp_path / "folder/deep/file").read_text() == "content"
 
 
+def test_a_running_container_is_copied_without_its_kernel_files(
+    docker: Docker, start: Start, tmp_path: Path
+) -> None:
+    identifier = start("-v", "vol:/vol", "--hostname", "named")
+    docker("exec", identifier, "touch", "/vol/file").checked()
+    for path in ("/proc/1/status", "/sys/kernel", "/dev/null"):
+        missing = docker("cp", f"{identifier}:{path}", "-")
+        assert f"Could not find the file {path} in container" in missing.stderr
+    docker("cp", f"{identifier}:/", str(tmp_path / "root")).checked()
+    assert (tmp_path / "root/vol/file").exists()
+    assert (tmp_path / "root/etc/hostname").read_text() == "named\n"
+    assert list((tmp_path / "root/proc").iterdir()) == []
+
+
 def test_cp_through_pipes(docker: Docker, start: Start) -> None:
     identifier = start()
     archive = tar_of(piped="through")

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from flotilla_core.errors import ConflictError, InvalidArgumentError, NotFoundError
 from flotilla_engine.records import VolumeRecord
-from flotilla_runtime_agent.volumes.local import LocalVolumes
+from flotilla_runtime_agent.volumes.local import LocalVolumes, passing_user
 from flotilla_runtime_agent.volumes.transfer import receive_content, send_content
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -157,6 +157,9 @@ class Tape:
     async def take(self) -> bytes:
         return self.chunks.pop(0) if self.chunks else b""
 
+    async def blocking_input(self) -> None:
+        """Nothing comes by a socket."""
+
 
 @needs_root
 async def test_content_moves_from_volume_to_volume(volumes: LocalVolumes) -> None:
@@ -172,3 +175,23 @@ async def test_content_moves_from_volume_to_volume(volumes: LocalVolumes) -> Non
     assert (target / "dir" / "file").read_text() == "content"
     assert (target / "dir" / "file").stat().st_gid == 34
     assert (target / "link").readlink() == Path("/etc/passwd")
+
+
+async def test_users_that_are_no_containers_end_with_the_agent(
+    volumes: LocalVolumes, tmp_path: Path
+) -> None:
+    await volumes.create(volume("data"))
+    await volumes.mount("data", passing_user())
+    with pytest.raises(ConflictError, match="volume is in use"):
+        await volumes.remove("data")
+    again = LocalVolumes(tmp_path / "volumes")
+    await again.remove("data")
+
+
+async def test_a_volume_that_a_container_has_is_not_removed(volumes: LocalVolumes) -> None:
+    await volumes.create(volume("data"))
+    volumes.hold("data", "one")
+    with pytest.raises(ConflictError, match=r"volume is in use - \[one\]"):
+        await volumes.remove("data", force=True)
+    volumes.release("one")
+    await volumes.remove("data")

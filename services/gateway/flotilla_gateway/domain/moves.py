@@ -27,8 +27,7 @@ class VolumeMoves:
         volume = await self._volumes.get(request.name)
         if volume.node_id == target.id:
             raise InvalidArgumentError(f"volume {volume.name} is on node {target.name} already")
-        if users := (await self._volumes.users()).get(volume.name):
-            raise ConflictError(f"volume {volume.name} is in use - [{', '.join(users)}]")
+        await self._refuse_used(volume.name)
         if not volume.node_id:
             await self._volumes.bind(volume.name, target.id)
             progress = await accept(Empty())
@@ -45,6 +44,7 @@ class VolumeMoves:
             )
             try:
                 await self._copy(content, copy, target.id, progress)
+                await self._refuse_used(volume.name)
             except FlotillaError:
                 await self._forget_copy(volume.name, target.id)
                 raise
@@ -52,6 +52,10 @@ class VolumeMoves:
         await self._volumes.move(volume.name, target.id, found.volume.mountpoint)
         await self._bus.call(agent.VOLUME_REMOVE, name, node=source.id)
         await progress.write(f"{volume.name}: on {target.name} now\n".encode())
+
+    async def _refuse_used(self, name: str) -> None:
+        if users := (await self._volumes.users()).get(name):
+            raise ConflictError(f"volume {name} is in use - [{', '.join(users)}]")
 
     async def _copy(
         self, content: Stream, copy: agent.VolumeAnswer, target: str, progress: Stream

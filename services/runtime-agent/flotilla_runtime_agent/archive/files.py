@@ -73,7 +73,7 @@ async def send_all(view: FileView, stream: ByteWriter, *, all_attributes: bool =
 
     def pack(writing: int) -> None:
         packer = Packer(writing, all_attributes=all_attributes)
-        packer.add_tree("/", "/")
+        packer.add_tree("/", "")
         packer.finish()
 
     await _answered(_send(view, pack, stream), "/", "")

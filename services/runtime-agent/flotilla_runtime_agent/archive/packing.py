@@ -40,12 +40,12 @@ class Packer:
         self._linked: dict[tuple[int, int], str] = {}
 
     def add_tree(self, path: str, name: str) -> None:
-        """Add what is at path, and all below it, under a name; ``/`` has no entry of its own."""
+        """Add what is at path, and all below it, under a name; without one only what is below."""
         status = os.lstat(path)
-        if name != "/":
+        if name:
             self._add(path, name, status)
         if stat.S_ISDIR(status.st_mode):
-            prefix = "" if name == "/" else f"{name}/"
+            prefix = f"{name.rstrip('/')}/" if name else ""
             for entry_path, entry_name in _below(path, prefix):
                 try:
                     entry_status = os.lstat(entry_path)

@@ -1,7 +1,8 @@
-"""A container's files as the container sees them, entered by a thread of its own.
+"""A container's files and what users mounted there, entered by a thread of its own.
 
-A thread that no longer shares its root can join another mount namespace, or make one, without
-the rest of the process noticing. In it ``/`` is the container's root: no link leads out of it.
+A thread that no longer shares its root can make a mount namespace of its own without the rest of
+the process noticing. In it ``/`` is the container's root: no link leads out of it. As with dockerd
+there is no ``/proc``, ``/sys``, ``/dev`` or tmpfs of a running container in it.
 Nothing may be imported there, and nothing may look up users: it would read the container's files.
 """
 
@@ -21,6 +22,7 @@ from flotilla_runtime_agent.spec.inroot import make_folders, open_in_root
 T = TypeVar("T")
 
 _CLONE_FS, _CLONE_NEWNS = 0x200, 0x20000
+_PLACE = "/sys"  # any folder that is there and that nobody needs in the view
 _MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -37,14 +39,9 @@ class ViewMount:
 
 @dataclass(frozen=True)
 class FileView:
-    """Where a container's files are.
-
-    ``pid`` is a process of the container if it runs: its mounts are used then. Else the snapshot
-    must be mounted at ``root``, and the mounts are made for the time of the call.
-    """
+    """Where a container's files are: the snapshot at ``root``; the mounts are made in the view."""
 
     root: Path
-    pid: int | None = None
     mounts: Sequence[ViewMount] = ()
     read_only: bool = False
 
@@ -95,26 +92,21 @@ async def call_inside(view: FileView, function: Callable[[], T]) -> T:
 def enter(view: FileView) -> None:
     """Make the container's root this thread's root, for good.
 
+    The root is a mount of the view's own, so that the container may end meanwhile: what is
+    unmounted outside goes here as well, but for that.
+
     Raises:
-        OSError: If its process or its root is gone.
+        OSError: If the root is gone.
     """
-    if view.pid is not None:
-        namespace = os.open(f"/proc/{view.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        root = os.open(f"/proc/{view.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _checked(_libc.unshare(_CLONE_FS), "unshare")
-            _checked(_libc.setns(namespace, _CLONE_NEWNS), "setns")
-            os.fchdir(root)
-            os.chroot(".")
-        finally:
-            os.close(namespace)
-            os.close(root)
-    else:
-        _checked(_libc.unshare(_CLONE_FS | _CLONE_NEWNS), "unshare")
-        _mount("", "/", _MS_REC | _MS_SLAVE)
-        for mount in sorted(view.mounts, key=lambda one: len(one.destination)):
-            _bind(view.root, mount)
-        os.chroot(view.root)
+    _checked(_libc.unshare(_CLONE_FS | _CLONE_NEWNS), "unshare")
+    _mount("", "/", _MS_REC | _MS_SLAVE)
+    _mount("tmpfs", _PLACE, 0, "tmpfs")
+    root = Path(_PLACE, "root")
+    root.mkdir()
+    _mount(str(view.root), str(root), _MS_BIND)
+    for mount in sorted(view.mounts, key=lambda one: len(one.destination)):
+        _bind(root, mount)
+    os.chroot(root)
     os.chdir("/")
     os.umask(0)
 
@@ -137,8 +129,9 @@ def _bind(root: Path, mount: ViewMount) -> None:
         os.close(target)
 
 
-def _mount(source: str, target: str, flags: int) -> None:
-    done = _libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None)
+def _mount(source: str, target: str, flags: int, kind: str = "") -> None:
+    paths = os.fsencode(source), os.fsencode(target)
+    done = _libc.mount(*paths, kind.encode() or None, ctypes.c_ulong(flags), None)
     _checked(done, f"mount {source} at {target}")
 
 

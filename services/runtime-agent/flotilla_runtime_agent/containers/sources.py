@@ -37,7 +37,7 @@ class Sources:
         match mount.type:
             case "volume":
                 mounted = await self._host.volumes.mount(mount.name, self._stored.record.id)
-                return _subpath(mounted.path, mount.subpath)
+                return path_in_volume(mounted.path, mount.subpath)
             case "image":
                 return await self._image_mount(mount)
             case "bind":
@@ -54,7 +54,7 @@ class Sources:
         target.mkdir(parents=True, exist_ok=True)
         await self._host.snapshots.fetch(image)
         await self._host.snapshots.mount_image(image, target)
-        return _subpath(target, mount.subpath)
+        return path_in_volume(target, mount.subpath)
 
 
 def _have_source(mount: PlannedMount) -> None:
@@ -73,7 +73,7 @@ def image_mount_folder(folder: Path, mount: PlannedMount) -> Path:
     return folder / "images" / mount.destination.strip("/").replace("/", "_")
 
 
-def _subpath(root: Path, subpath: str) -> str:
+def path_in_volume(root: Path, subpath: str) -> str:
     """Return a path below a volume's root.
 
     Raises:

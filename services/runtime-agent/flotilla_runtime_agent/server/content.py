@@ -18,11 +18,13 @@ from flotilla_runtime_agent.archive.view import FileView, ViewMount
 from flotilla_runtime_agent.containers.container import Container
 from flotilla_runtime_agent.containers.containers import Containers
 from flotilla_runtime_agent.containers.host import Host
+from flotilla_runtime_agent.containers.sources import image_mount_folder, path_in_volume
 from flotilla_runtime_agent.containers.states import is_restarting, not_running
 from flotilla_runtime_agent.runtime import cgroup
 from flotilla_runtime_agent.spec import users
 from flotilla_runtime_agent.stats import top
 from flotilla_runtime_agent.stats.samples import Measured, send_stats
+from flotilla_runtime_agent.volumes.local import passing_user
 from flotilla_runtime_agent.volumes.transfer import receive_content, send_content
 
 
@@ -127,34 +129,43 @@ class Content:
     @asynccontextmanager
     async def _view(self, container: Container, *, with_mounts: bool) -> AsyncIterator[FileView]:
         """Give the container's files; one that does not run is mounted for the time."""
-        process = container.process
-        if process is not None and with_mounts:
-            yield FileView(
-                await self._host.snapshots.mount(container.id),
-                pid=process.pid,
-                mounts=_view_mounts(container),
-                read_only=container.record.host_config.readonly_rootfs,
-            )
+        read_only = with_mounts and container.record.host_config.readonly_rootfs
+        if container.process is not None:
+            root = await self._host.snapshots.mount(container.id)
+            mounts = await self._view_mounts(container) if with_mounts else []
+            yield FileView(root, mounts, read_only)
             return
         async with container.lock:
             was_live = container.is_live
             root = await self._host.snapshots.mount(container.id)
             try:
-                if with_mounts:
-                    await self._mount_volumes(container)
-                yield FileView(
-                    root,
-                    mounts=_view_mounts(container) if with_mounts else (),
-                    read_only=with_mounts and container.record.host_config.readonly_rootfs,
-                )
+                mounts = await self._view_mounts(container) if with_mounts else []
+                yield FileView(root, mounts, read_only)
             finally:
                 if not was_live:
                     await self._unmount(container, with_mounts=with_mounts)
 
-    async def _mount_volumes(self, container: Container) -> None:
+    async def _view_mounts(self, container: Container) -> list[ViewMount]:
+        """Return what users mounted, and the files of the network."""
+        record, found = container.record, []
+        files = ("hostname", record.hostname_path), ("hosts", record.hosts_path)
+        for name, path in (*files, ("resolv.conf", record.resolv_conf_path)):
+            if path:
+                found.append(ViewMount(path, f"/etc/{name}"))
         for mount in container.stored.mounts:
-            if mount.type == "volume":
-                await self._host.volumes.mount(mount.name, container.id)
+            match mount.type:
+                case "bind":
+                    source = mount.source
+                case "volume":
+                    mounted = await self._host.volumes.mount(mount.name, container.id)
+                    source = path_in_volume(mounted.path, mount.subpath)
+                case "image" if container.is_live:
+                    folder = self._host.store.folder(container.id)
+                    source = path_in_volume(image_mount_folder(folder, mount), mount.subpath)
+                case _:
+                    continue
+            found.append(ViewMount(source, mount.destination, read_only=not mount.rw))
+        return found
 
     async def _unmount(self, container: Container, *, with_mounts: bool) -> None:
         for mount in container.stored.mounts:
@@ -205,33 +216,28 @@ class Content:
         self, request: agent.VolumeRequest, accept: Accept[agent.VolumeAnswer]
     ) -> None:
         """``volume.export``."""
-        mounted = await self._host.volumes.mount(request.name, "export")
+        user = passing_user()
+        mounted = await self._host.volumes.mount(request.name, user)
         try:
             stream = await accept(agent.VolumeAnswer(volume=mounted.record))
             await send_content(mounted.path, stream)
         finally:
-            await self._host.volumes.unmount(request.name, "export")
+            await self._host.volumes.unmount(request.name, user)
 
     async def volume_import(self, request: agent.VolumeAnswer, accept: Accept[Empty]) -> None:
-        """``volume.import``."""
+        """``volume.import``: replaces what an earlier, broken one has left."""
         name = request.volume.name
+        await self._host.volumes.remove(name, force=True)
         await self._host.volumes.create(request.volume)
         try:
-            mounted = await self._host.volumes.mount(name, "import")
+            user = passing_user()
+            mounted = await self._host.volumes.mount(name, user)
             try:
                 stream = await accept(Empty())
                 await receive_content(mounted.path, stream)
             finally:
-                await self._host.volumes.unmount(name, "import")
+                await self._host.volumes.unmount(name, user)
         except FlotillaError:
             raise
         except OSError as error:
             raise InternalError(f"volume {name} cannot be filled: {error}") from error
-
-
-def _view_mounts(container: Container) -> list[ViewMount]:
-    return [
-        ViewMount(point.source, point.destination, read_only=not point.rw)
-        for point in container.record.mounts
-        if point.type in ("bind", "volume")
-    ]

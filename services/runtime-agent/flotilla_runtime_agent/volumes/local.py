@@ -26,7 +26,12 @@ _RECORD = "volume.json"
 _USERS = "users"
 _DATA = "_data"
 _UNFINISHED = ".unfinished-"
-_COPYING = "copy"
+_PASSING = "."  # what is no container: it ends with the agent
+
+
+def passing_user() -> str:
+    """Return the name of a user that is no container and does not outlive the agent."""
+    return f"{_PASSING}{secrets.token_hex(8)}"
 
 
 class LocalVolumes:
@@ -39,6 +44,8 @@ class LocalVolumes:
         for left in folder.glob(f"{_UNFINISHED}*"):
             unmount(left / _DATA)
             shutil.rmtree(left, ignore_errors=True)
+        for user in folder.glob(f"*/{_USERS}/{_PASSING}*"):
+            user.unlink()
         self._locks: dict[str, asyncio.Lock] = {}
         self._holders: dict[str, set[str]] = {}
 
@@ -185,14 +192,15 @@ class LocalVolumes:
             raise InternalError(f"source {image_root}{destination} is not directory") from None
         except OSError:
             return
+        user = passing_user()
         try:
-            data = self._mount(name, _COPYING).path
+            data = self._mount(name, user).path
             try:
                 if not any(data.iterdir()):
                     copy_content(source, data)
                     copy_attributes(source, data)
             finally:
-                self._unmount(name, _COPYING)
+                self._unmount(name, user)
         finally:
             os.close(source)
 
