@@ -7,7 +7,7 @@ import http.server
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -189,6 +189,23 @@ async def test_a_layer_with_other_content_never_becomes_visible(
         await snapshots.fetch(wrong)
     with pytest.raises(FlotillaError, match="not on this node"):
         await snapshots.prepare("c1", wrong)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("")])
+async def test_repair_gives_a_layer_its_short_name_back(
+    snapshots: AnySnapshots, blobs: BlobServer, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    wanted = image(blobs, LOWER, UPPER)
+    await snapshots.fetch(wanted)
+    await snapshots.prepare("kept", wanted)
+    for note in (tmp_path / "root").glob("layers/*/link"):
+        damage(note)
+    await snapshots.repair(["kept"])
+    root = await snapshots.mount("kept")
+    assert (root / "etc/a").read_bytes() == b"below"
+    await snapshots.unmount("kept")
+    await snapshots.repair([])
+    assert await snapshots.release([]) >= 0
 
 
 async def test_repair_removes_what_no_container_has(

@@ -160,14 +160,18 @@ class LayerFolders:
     def add(self, chain_id: str, folder: Path) -> None:
         """Make a whole layer visible; `folder` holds its `diff` and is moved."""
         target = self.diff(chain_id).parent
-        name = target.name[:_LINK_LENGTH]
-        own = Path(f"../layers/{target.name}/diff")
+        (folder / "link").write_text(self._linked(target.name))
+        folder.rename(target)
+
+    def _linked(self, layer: str) -> str:
+        """Return the name of a short link to a layer, made if it is missing."""
+        name = layer[:_LINK_LENGTH]
+        own = Path(f"../layers/{layer}/diff")
         while (self._links / name).is_symlink() and (self._links / name).readlink() != own:
             name = secrets.token_hex(_LINK_LENGTH // 2)
-        (folder / "link").write_text(name)
         with contextlib.suppress(FileExistsError):
             (self._links / name).symlink_to(own)
-        folder.rename(target)
+        return name
 
     async def _run(self, order: Order) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -215,11 +219,14 @@ class LayerFolders:
         return freed
 
     def repair(self) -> None:
-        """Make the short links whole again."""
+        """Make the short links whole again, also where a power cut has emptied what names one."""
         for folder in self._layers.iterdir():
-            link = self._links / (folder / "link").read_text()
-            if not link.is_symlink():
-                link.symlink_to(f"../layers/{folder.name}/diff")
+            note = folder / "link"
+            name = note.read_text() if note.exists() else ""
+            if not name:
+                note.write_text(self._linked(folder.name))
+            elif not (self._links / name).is_symlink():
+                (self._links / name).symlink_to(f"../layers/{folder.name}/diff")
 
 
 def tree_bytes(folder: Path) -> int:
