@@ -34,7 +34,10 @@ def node_id(data_dir: Path) -> str:
     data_dir.mkdir(parents=True, exist_ok=True)
     made = new_node_id()
     partial = path.with_suffix(".new")
-    partial.write_text(f"{made}\n")
+    with partial.open("w") as file:
+        file.write(f"{made}\n")
+        file.flush()
+        os.fsync(file.fileno())  # another id after a power cut would be another node
     partial.replace(path)
     return made
 
