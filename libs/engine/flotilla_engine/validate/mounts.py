@@ -58,12 +58,12 @@ def _check_options(mount: Mount) -> None:
 
 
 def _mount_error(mount: Mount, version: Version) -> str:
-    if mount.type not in ("bind", "volume", "tmpfs", "image"):
-        return "mount type unknown"
     if not mount.target:
         return "field Target must not be empty"
     if wrong := destination_error(mount.target):
         return wrong
+    if mount.type not in ("bind", "volume", "tmpfs", "image"):
+        return "mount type unknown"
     match mount.type:
         case "bind":
             return _bind_error(mount)

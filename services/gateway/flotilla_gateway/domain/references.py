@@ -59,6 +59,8 @@ class References:
         resolved = []
         for text in host_config.volumes_from:
             reference, colon, mode = text.partition(":")
+            if not reference:
+                raise InvalidArgumentError('invalid name or ID supplied: ""')
             other = await self._other(reference)
             resolved.append(other.id + colon + mode)
             homes.append(Home(other.node_id, f"has volumes from {other.name}"))

@@ -40,23 +40,28 @@ def plan(
         _add(planned, asked, from_bind(text, host.volume_driver))
     for wanted in host.mounts:
         _add(planned, asked, from_mount(wanted))
-    for destination, options in host.tmpfs.items():
-        mount = PlannedMount(
-            type="tmpfs",
-            destination=_clean(destination),
-            mode="short",
-            options=[option for option in options.split(",") if option],
-            rw="ro" not in options.split(","),
-        )
-        _add(planned, asked, mount)
+    tmpfs = [_short_tmpfs(destination, options) for destination, options in host.tmpfs.items()]
+    covered = {*planned, *(mount.destination for mount in tmpfs)}
     for destination in config.volumes:
         place = _clean(destination)
-        if place not in planned:
+        if place not in covered:
             planned[place] = _anonymous(place, host.volume_driver)
     for mount in planned.values():
         if mount.type == "bind":
             _keep_off(mount, str(data_root))
-    return list(planned.values())
+    return [*planned.values(), *tmpfs]
+
+
+def _short_tmpfs(destination: str, options: str) -> PlannedMount:
+    """Return an entry of ``HostConfig.Tmpfs``; it covers what else is mounted there."""
+    words = [option for option in options.split(",") if option]
+    return PlannedMount(
+        type="tmpfs",
+        destination=_clean(destination),
+        mode="short",
+        options=words,
+        rw="ro" not in words,
+    )
 
 
 def _keep_off(mount: PlannedMount, data_root: str) -> None:
@@ -135,7 +140,7 @@ def from_bind(text: str, driver: str) -> PlannedMount:
     """
     spec = parse_bind(text)
     if not spec.source:
-        return _anonymous(spec.destination, driver)
+        return _anonymous(spec.destination, driver).model_copy(update={"mode": _VOLUME_MODE})
     if spec.is_volume:
         return PlannedMount(
             type="volume",
@@ -188,6 +193,11 @@ def from_mount(wanted: Mount) -> PlannedMount:
 def _bind(wanted: Mount, place: str) -> PlannedMount:
     options = wanted.bind_options
     propagation = options.propagation if options else ""
+    conflict = ""
+    if options and not wanted.read_only:
+        for name in ("read_only_non_recursive", "read_only_force_recursive"):
+            if getattr(options, name):
+                conflict = f"!ReadOnly && BindOptions.{name.title().replace('_', '')}"
     must_exist = not (options and options.create_mountpoint)
     if must_exist and not Path(wanted.source).exists():
         raise InvalidArgumentError(
@@ -203,6 +213,7 @@ def _bind(wanted: Mount, place: str) -> PlannedMount:
         is_recursive=not (options and options.non_recursive),
         is_read_only_recursive=not (options and options.read_only_non_recursive),
         skip_create=must_exist,
+        conflict=conflict,
     )
 
 

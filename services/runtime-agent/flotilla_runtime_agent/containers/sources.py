@@ -41,6 +41,8 @@ class Sources:
             case "image":
                 return await self._image_mount(mount)
             case "bind":
+                if mount.conflict:
+                    raise InternalError(f"mount options conflict: {mount.conflict}")
                 _have_source(mount)
                 return mount.source
             case _:
@@ -77,7 +79,8 @@ def path_in_volume(root: Path, subpath: str) -> str:
     """Return a path below a volume's root.
 
     Raises:
-        InternalError: If it is not there, or links lead out of the volume.
+        NotFoundError: If it is not there.
+        InternalError: If links lead out of the volume.
     """
     if not subpath:
         return str(root)
@@ -91,8 +94,9 @@ def path_in_volume(root: Path, subpath: str) -> str:
         fd = open_in_root(root, inside, os.O_PATH)
     except OSError as error:
         path = root / subpath
+        kind = NotFoundError if isinstance(error, FileNotFoundError) else InternalError
         reason = (error.strerror or "").lower()
-        raise InternalError(f"cannot access path {path}: lstat {path}: {reason}") from error
+        raise kind(f"cannot access path {path}: lstat {path}: {reason}") from error
     try:
         return str(Path(f"/proc/self/fd/{fd}").readlink())
     finally:

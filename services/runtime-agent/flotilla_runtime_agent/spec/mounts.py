@@ -60,6 +60,7 @@ class PlannedMount(BaseModel):
     is_anonymous: bool = False  # goes with the last of its containers that is removed with volumes
     is_new: bool = False  # an anonymous volume that is this container's own
     is_near_root: bool = False  # a bind that shows the agent's own folder, or is in it
+    conflict: str = ""  # between its options; dockerd tells at start
     skip_create: bool = False  # a bind whose source must exist already
 
 
