@@ -20,6 +20,7 @@ from flotilla_bus import (
     direct,
     streams,
 )
+from flotilla_bus.blocking import BlockingInput
 from flotilla_bus.frames import Frame, FrameKind, direct_head
 from flotilla_bus.links import DirectLink, NatsLink
 from flotilla_core.errors import ConflictError, FlotillaError, NotFoundError, UnavailableError
@@ -118,6 +119,103 @@ async def test_many_megabytes_arrive_whole(opener: Bus, server: Bus) -> None:
         for _count in range(64):
             expected.update(block)
         assert digest.digest() == expected.digest()
+
+
+async def test_a_thread_may_read_instead(opener: Bus, server: Bus) -> None:
+    block = bytes(range(256)) * 1000
+    expected = hashlib.sha256(block * 64).hexdigest().encode()
+
+    def digest_of(begun: bytes, incoming: BlockingInput) -> bytes:
+        digest = hashlib.sha256(begun)
+        with contextlib.closing(incoming.chunks()) as chunks:
+            for chunk in chunks:
+                digest.update(chunk)
+        return digest.hexdigest().encode()
+
+    async def receive(_: Text, accept: Accept[Text]) -> None:
+        stream = await accept(Text())
+        begun = await stream.read()
+        await until(lambda: stream._received > 1_000_000)
+        incoming = await stream.blocking_input()
+        assert (incoming is None) == isinstance(stream._link, NatsLink)
+        if incoming is None:
+            answer = hashlib.sha256(begun + await everything(stream)).hexdigest().encode()
+        else:
+            answer = await asyncio.to_thread(digest_of, begun, incoming)
+        assert await stream.read() == b""
+        await stream.write(answer)
+
+    async with serving(server, receive):
+        _, stream = await opener.open(PIPE, Text())
+        async with stream:
+            for _count in range(64):
+                await stream.write_parts([memoryview(block)[:100_000], memoryview(block)[100_000:]])
+            await stream.write_eof()
+            assert await everything(stream) == expected
+        await settled(opener, server)
+
+
+@pytest.mark.parametrize("opener", ["direct"], indirect=True)
+async def test_a_thread_that_reads_hears_of_a_broken_stream(opener: Bus, server: Bus) -> None:
+    ended: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    reads = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read(incoming: BlockingInput) -> None:
+        with contextlib.closing(incoming.chunks()) as chunks:
+            for _chunk in chunks:
+                loop.call_soon_threadsafe(reads.set)
+
+    async def receive(_: Text, accept: Accept[Text]) -> None:
+        stream = await accept(Text())
+        incoming = await stream.blocking_input()
+        assert incoming is not None
+        with pytest.raises(ConnectionResetError):
+            await asyncio.to_thread(read, incoming)
+        try:
+            await everything(stream)
+        except FlotillaError as error:
+            ended.set_result(error)
+
+    async with serving(server, receive):
+        _, stream = await opener.open(PIPE, Text())
+        await stream.write(b"begun")
+        async with asyncio.timeout(30):
+            await reads.wait()
+        await stream.reset(ConflictError("enough"))
+        async with asyncio.timeout(30):
+            assert isinstance(await ended, ConflictError)
+        await settled(opener, server)
+
+
+@pytest.mark.parametrize("opener", ["direct"], indirect=True)
+@pytest.mark.parametrize("begins", [True, False])
+async def test_a_thread_that_wants_no_more_gives_its_reason(
+    opener: Bus, server: Bus, *, begins: bool
+) -> None:
+    def read(incoming: BlockingInput) -> None:
+        with contextlib.closing(incoming.chunks()) as chunks:
+            next(chunks)
+
+    async def receive(_: Text, accept: Accept[Text]) -> None:
+        stream = await accept(Text())
+        incoming = await stream.blocking_input()
+        assert incoming is not None
+        if begins:
+            await asyncio.to_thread(read, incoming)
+        incoming.stop()
+        raise ConflictError("no more")
+
+    async def flood(stream: Stream) -> None:
+        while True:
+            await stream.write(b"x" * 100_000)
+
+    async with serving(server, receive):
+        _, stream = await opener.open(PIPE, Text())
+        async with stream:
+            with pytest.raises((ConflictError, UnavailableError)):
+                await flood(stream)
+        await settled(opener, server)
 
 
 async def test_slow_reader_stops_the_writer(opener: Bus, server: Bus) -> None:

@@ -74,6 +74,18 @@ def direct_data(offset: int, parts: Sequence[memoryview]) -> list[bytes | memory
     return [_DIRECT_HEAD.pack(size, FrameKind.DATA, offset, 0), *parts]
 
 
+def parse_direct_head(head: bytes | memoryview, start: int = 0) -> tuple[int, Frame]:
+    """Return how long the payload of a frame is, and the frame without it.
+
+    Raises:
+        ValueError: If the other side does not speak this protocol.
+    """
+    length, kind, a, b = _DIRECT_HEAD.unpack_from(head, start)
+    if length > DIRECT_CHUNK_BYTES:
+        raise ValueError("a frame is too long")
+    return length, Frame(FrameKind(kind), a, b)
+
+
 class DirectDecoder:
     """Cuts the bytes of a direct connection into frames.
 
@@ -114,15 +126,21 @@ class DirectDecoder:
         is_data = frame.kind == FrameKind.DATA
         return [frame._replace(payload=self._payload if is_data else bytes(self._payload))]
 
+    def taken(self) -> bytes:
+        """Return what was received of a frame that is not complete, and forget it."""
+        begun = bytes(self._buffer[: self._filled])
+        if self._large is not None:
+            head = _DIRECT_HEAD.pack(len(self._payload), *self._large[:3])
+            begun = head + self._payload[: self._payload_filled]
+        self._filled, self._large = 0, None
+        return begun
+
     def _small_frames(self) -> list[Frame]:
         frames: list[Frame] = []
         start = 0
         view = memoryview(self._buffer)
         while self._filled - start >= DIRECT_HEAD_BYTES:
-            length, kind, a, b = _DIRECT_HEAD.unpack_from(view, start)
-            if length > DIRECT_CHUNK_BYTES:
-                raise ValueError("a frame is too long")
-            frame = Frame(FrameKind(kind), a, b)
+            length, frame = parse_direct_head(view, start)
             content = start + DIRECT_HEAD_BYTES
             end = content + length
             if end > self._filled:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import os
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from typing import cast
 
 import nats.errors
 from nats.aio.msg import Msg
 
+from flotilla_bus.blocking import BlockingInput, Buffer, has_room_for
 from flotilla_bus.connection import Connection
 from flotilla_bus.frames import (
     CHUNK_BYTES,
@@ -64,6 +67,9 @@ class NatsLink:
         """Send a frame of data."""
         await self.send(Frame(FrameKind.DATA, offset, 0, b"".join(parts)))
 
+    def blocking_input(self, early: Sequence[Buffer]) -> None:
+        """Return None: what arrives comes through the event loop."""
+
     def detach(self) -> None:
         """Give the inbox back."""
         self._on_detach()
@@ -99,6 +105,8 @@ class DirectLink(asyncio.BufferedProtocol):
         self._stream: Stream | None = None
         self._early: list[Frame] = []
         self._lost = False
+        self._input: BlockingInput | None = None
+        self._is_deaf = False
         self.welcomed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def attach(self, stream: Stream, on_detach: Callable[[], None]) -> None:
@@ -136,6 +144,38 @@ class DirectLink(asyncio.BufferedProtocol):
         if transport is not None and not transport.is_closing():
             transport.write(direct_head(frame) + frame.payload)
 
+    def blocking_input(self, early: Sequence[Buffer]) -> BlockingInput | None:
+        """Let a thread receive instead, if the kernel can hold a whole window meanwhile."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return None
+        connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        connection.setblocking(False)
+        if not has_room_for(connection, self.window_bytes):
+            connection.close()
+            return None
+        transport.pause_reading()
+        self._input = BlockingInput(connection, self._decoder.taken(), early, self)
+        return self._input
+
+    def on_taken(self, size: int) -> None:
+        """Pass on what the thread says."""
+        if self._stream is not None:
+            self._run(self._stream.on_taken(size))
+
+    def on_other(self, frame: Frame) -> None:
+        """Take a frame that the thread received."""
+        self._take(frame)
+
+    def on_returned(self, *, at_end: bool) -> None:
+        """Receive again; within a frame nothing can be understood but the end."""
+        self._input = None
+        self._is_deaf = not at_end
+        if self._stream is not None:
+            self._stream.on_returned()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def detach(self) -> None:
         """Close the connection once what was written is on its way."""
         self.close()
@@ -144,6 +184,8 @@ class DirectLink(asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Close the connection."""
+        if self._input is not None:
+            self._input.stop()
         if self._transport is not None:
             self._transport.close()
 
@@ -158,6 +200,8 @@ class DirectLink(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take the frames that are complete."""
+        if self._is_deaf:
+            return
         try:
             frames = self._decoder.received(nbytes)
         except ValueError as error:
@@ -190,10 +234,12 @@ class DirectLink(asyncio.BufferedProtocol):
             case _:
                 self._deliver(self._stream, frame)
 
+    def _deliver(self, stream: Stream, frame: Frame) -> None:
+        self._run(stream.on_frame(frame))
+
     @staticmethod
-    def _deliver(stream: Stream, frame: Frame) -> None:
-        """Run the stream's reaction; it never waits here, as ``send`` does not."""
-        reaction = stream.on_frame(frame)
+    def _run(reaction: Coroutine[None, None, None]) -> None:
+        """Run a stream's reaction; it never waits here, as ``send`` does not."""
         try:
             reaction.send(None)
         except StopIteration:

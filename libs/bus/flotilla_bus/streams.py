@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, Self
 
 from flotilla_bus import errors
+from flotilla_bus.blocking import BlockingInput, Buffer
 from flotilla_bus.frames import Frame, FrameKind
 from flotilla_core.errors import FlotillaError, UnavailableError
 
@@ -42,6 +43,14 @@ class Link(Protocol):
         """Hand over a frame of data, which is given in parts that nobody changes any more."""
         ...
 
+    def blocking_input(self, early: Sequence[Buffer]) -> BlockingInput | None:
+        """Let a thread receive all that follows until the end, if this link can.
+
+        Args:
+            early: What had arrived before, for the thread too.
+        """
+        ...
+
     def detach(self) -> None:
         """Forget the stream: nothing more is sent or delivered."""
         ...
@@ -70,6 +79,7 @@ class Stream:
         self._consumed = 0
         self._granted = link.window_bytes
         self._eof_received = False
+        self._is_read_by_thread = False
         self._asked = -1
         self._asked_at = 0.0
         self._sent = 0
@@ -119,6 +129,35 @@ class Stream:
         if self._consumed + window - self._granted >= window // 4 and not self._eof_received:
             await self._grant()
         return chunk
+
+    async def blocking_input(self) -> BlockingInput | None:
+        """Let a thread read to the end instead of ``read``, if this stream can.
+
+        The thread must use the input, or it must be stopped. Errors come to ``read``.
+        """
+        if self._eof_received or self._error is not None:
+            return None
+        early = list(self._chunks)
+        taken = self._link.blocking_input(early)
+        if taken is not None:
+            self._chunks.clear()
+            self._consumed += sum(map(len, early))
+            self._is_read_by_thread = True
+            await self._grant()
+        return taken
+
+    async def on_taken(self, size: int) -> None:
+        """Note what a thread has received and used."""
+        self._heard = asyncio.get_running_loop().time()
+        self._received += size
+        self._consumed += size
+        if self._closing is None:
+            await self._grant()
+
+    def on_returned(self) -> None:
+        """Note that the thread reads no more."""
+        self._heard = asyncio.get_running_loop().time()
+        self._is_read_by_thread = False
 
     async def write(self, data: bytes | bytearray) -> None:
         """Send bytes; returns when they are under way, having waited for room.
@@ -207,7 +246,7 @@ class Stream:
         now = asyncio.get_running_loop().time()
         if self._detached or self._gone.is_set():
             return
-        if revived or not self._link.is_up():
+        if revived or self._is_read_by_thread or not self._link.is_up():
             self._heard = now
         if now - self._heard > DEAD_AFTER_S:
             self.fail(UnavailableError(f"{self.peer} has stopped answering"))

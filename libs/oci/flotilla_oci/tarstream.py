@@ -32,10 +32,10 @@ class Entry:
 class ByteReader:
     """Exact reads from an iterator of chunks."""
 
-    def __init__(self, chunks: Iterator[bytes | bytearray]) -> None:
+    def __init__(self, chunks: Iterator[bytes | bytearray | memoryview]) -> None:
         """Read from the chunks."""
         self._chunks = chunks
-        self._chunk: bytes | bytearray = b""
+        self._chunk: bytes | bytearray | memoryview = b""
         self._position = 0
 
     def some(self, most: int) -> memoryview | bytes:
@@ -81,7 +81,7 @@ class ByteReader:
 class TarReader:
     """Iterates over an archive's members."""
 
-    def __init__(self, chunks: Iterator[bytes | bytearray]) -> None:
+    def __init__(self, chunks: Iterator[bytes | bytearray | memoryview]) -> None:
         """Read the archive from these plain chunks."""
         self._bytes = ByteReader(chunks)
         self._left = 0

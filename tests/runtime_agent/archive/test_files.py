@@ -44,6 +44,9 @@ class Tape:
         del self.data[:1000]
         return taken
 
+    async def blocking_input(self) -> None:
+        """Nothing comes by a socket."""
+
 
 class BrokenTape(Tape):
     async def take(self) -> bytes:

@@ -6,9 +6,10 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TypeVar
 
+from flotilla_bus.blocking import Buffer
 from flotilla_bus.contracts.agent import PathStat
 from flotilla_core.errors import (
     InternalError,
@@ -105,7 +106,7 @@ async def receive_path(
     """
     wanted = absolute(path)
 
-    def extract(incoming: Iterator[bytes | bytearray]) -> None:
+    def extract(incoming: Iterator[Buffer]) -> None:
         folder = os.path.realpath(wanted)
         if not stat.S_ISDIR(os.lstat(folder).st_mode):
             raise InvalidArgumentError("extraction point is not a directory")
@@ -177,8 +178,33 @@ async def _send(view: FileView, pack: Callable[[int], None], stream: ByteWriter)
 
 
 async def _receive(
-    view: FileView, extract: Callable[[Iterator[bytes | bytearray]], None], stream: ByteReader
+    view: FileView, extract: Callable[[Iterator[Buffer]], None], stream: ByteReader
 ) -> None:
+    incoming = await stream.blocking_input()
+    if incoming is None:
+        await _receive_here(view, extract, stream)
+        return
+
+    def work() -> None:
+        with closing(incoming.chunks()) as chunks:
+            extract(chunks)
+
+    extracting = asyncio.ensure_future(call_inside(view, work))
+    try:
+        await asyncio.shield(extracting)
+    except ConnectionResetError:
+        while await stream.take():  # raises what has happened
+            pass
+        raise
+    finally:
+        incoming.stop()
+        await asyncio.wait([extracting])
+
+
+async def _receive_here(
+    view: FileView, extract: Callable[[Iterator[Buffer]], None], stream: ByteReader
+) -> None:
+    """Receive in the event loop, and hand over to the thread."""
     handover = Handover()
 
     def work() -> None:

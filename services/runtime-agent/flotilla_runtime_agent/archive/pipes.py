@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
+from flotilla_bus.blocking import BlockingInput
+
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _HANDOVER_BYTES = 2 << 20
@@ -27,6 +29,10 @@ class ByteReader(Protocol):
 
     async def take(self) -> bytes | bytearray:
         """Return some bytes, in a buffer that nobody else uses; none at the end."""
+        ...
+
+    async def blocking_input(self) -> BlockingInput | None:
+        """Let a thread read instead, if this stream can."""
         ...
 
 

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from flotilla_bus.blocking import Buffer
 from flotilla_core.errors import InvalidArgumentError
 from flotilla_oci.compression import Decompressor
 from flotilla_oci.tarstream import (
@@ -39,7 +40,7 @@ class Unpacking:
     owner: tuple[int, int] | None = None
 
 
-def unpack(incoming: Iterator[bytes | bytearray], how: Unpacking) -> None:
+def unpack(incoming: Iterator[Buffer], how: Unpacking) -> None:
     """Extract an archive, plain or compressed.
 
     Raises:
@@ -67,7 +68,7 @@ def unpack(incoming: Iterator[bytes | bytearray], how: Unpacking) -> None:
             os.utime(path, (mtime, mtime))
 
 
-def _plain(incoming: Iterator[bytes | bytearray]) -> Iterator[bytes | bytearray]:
+def _plain(incoming: Iterator[Buffer]) -> Iterator[Buffer]:
     """Decompress; what is plain already goes on in the buffers in which it came."""
     decompressor = Decompressor()
     is_plain = False
