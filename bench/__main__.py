@@ -50,7 +50,12 @@ def main() -> int:
 
 
 def _measured(chosen: list[Measurement], arguments: argparse.Namespace, binary: Path) -> Path:
-    lines = [*_machine(binary), "", "| | flotilla | dockerd | ratio |", "|--|--|--|--|"]
+    lines = [
+        *_machine(binary),
+        "",
+        "| | flotilla | dockerd | ratio | our largest |",
+        "|--|--|--|--|--|",
+    ]
     print("\n".join(lines), flush=True)
     with ExitStack() as stack:
         ours = stack.enter_context(flotilla(arguments.hosts))
@@ -109,14 +114,18 @@ def _row(measurement: Measurement, ours: Contender, theirs: Contender, rounds: i
             for contender in (ours, theirs):
                 prepared = cast("AbstractContextManager[None]", measurement.prepare(contender))
                 stack.enter_context(prepared)
+            ours.forget_peak()
             for _ in range(rounds or measurement.rounds):
                 for contender in (ours, theirs):
                     numbers[contender.name].append(measurement.measure(contender))
     except (RuntimeError, AssertionError, subprocess.TimeoutExpired) as error:
-        return f"| {measurement.name} | failed: {json.dumps(str(error)[:200])} | | |"
+        return f"| {measurement.name} | failed: {json.dumps(str(error)[:200])} | | | |"
     mine, other = (statistics.median(numbers[c.name]) for c in (ours, theirs))
     unit = measurement.unit
-    return f"| {measurement.name} | {mine:.3f} {unit} | {other:.3f} {unit} | {mine / other:.2f} |"
+    return (
+        f"| {measurement.name} | {mine:.3f} {unit} | {other:.3f} {unit} | {mine / other:.2f} "
+        f"| {ours.peak()} |"
+    )
 
 
 if __name__ == "__main__":

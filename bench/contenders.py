@@ -34,6 +34,23 @@ class Contender:
         }
         return ", ".join(f"{name} {size:.0f} MiB" for name, size in sizes.items())
 
+    def forget_peak(self) -> None:
+        """Begin to note its services' highest memory anew."""
+        for pid in self.services.values():
+            Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+    def peak(self) -> str:
+        """Return which of its services has had the most resident memory, and how much."""
+        sizes = {name: _peak_mib(pid) for name, pid in self.services.items()}
+        name = max(sizes, key=lambda name: sizes[name])
+        return f"{name} {sizes[name]:.0f} MiB"
+
+
+def _peak_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
 
 @contextmanager
 def flotilla(hosts: int) -> Iterator[Contender]:

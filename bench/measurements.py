@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.contenders import Contender
 
+_GIB = 2**30
 _AT_ONCE = 8
 _MANY = 50
 _LISTED = 200
@@ -113,8 +114,9 @@ def crowded(contender: Contender) -> Iterator[None]:
 
 @contextmanager
 def logged(contender: Contender) -> Iterator[None]:
-    """Have an ended container `one` that wrote 200 MB in lines."""
-    script = "yes 'a line of a log as they are, about as long as this one is' | head -c 200000000"
+    """Have an ended container `one` that wrote 1 GiB in lines."""
+    line = "a line of a log as they are, about as long as this one is"
+    script = f"yes '{line}' | head -c {_GIB}"
     _docker(contender, "run", "--name", "one", "-d", "busybox", "sh", "-c", script)
     _docker(contender, "wait", "one")
     yield
@@ -126,10 +128,10 @@ def filled(contender: Contender) -> Iterator[None]:
     """Keep a container `one` with a file of 1 GiB, and such a file here."""
     big_file().parent.mkdir(parents=True, exist_ok=True)
     with big_file().open("wb") as file:
-        file.truncate(2**30)
+        file.truncate(_GIB)
     script = "dd if=/dev/zero of=/big bs=1M count=1024 2>/dev/null; sleep 100000"
     _docker(contender, "run", "-d", "--name", "one", "busybox", "sh", "-c", script)
-    while _docker(contender, "exec", "one", "stat", "-c", "%s", "/big") != str(2**30):
+    while _docker(contender, "exec", "one", "stat", "-c", "%s", "/big") != str(_GIB):
         time.sleep(0.5)
     yield
     _docker(contender, "rm", "-f", "one")
@@ -187,28 +189,28 @@ def copy_in(contender: Contender) -> float:
 
 
 def attach_in(contender: Contender) -> float:
-    """Send 256 MiB to a container's standard input."""
+    """Send 1 GiB to a container's standard input."""
     source = Path("/var/tmp/flt-bench-input")
     with source.open("wb") as file:
-        file.truncate(256 * 2**20)
+        file.truncate(_GIB)
     try:
-        script = "test $(wc -c) = 268435456"
+        script = f"test $(wc -c) = {_GIB}"
         return _timed(contender, "run", "-i", "--rm", "busybox", "sh", "-c", script, stdin=source)
     finally:
         source.unlink()
 
 
-_DD = ("dd", "if=/dev/zero", "bs=1M", "count=256")
+_DD = ("dd", "if=/dev/zero", "bs=1M", "count=1024")
 ALL = (
     Measurement("run --rm true", "s", 15, nothing, _command("run", "--rm", "busybox", "true")),
     Measurement("run -d x50, 8 at once", "s", 2, nothing, run_many),
     Measurement("exec true", "s", 20, running, _command("exec", "one", "true")),
     Measurement("ps -a of 200", "s", 10, listed, _command("ps", "-a")),
     Measurement("monitor memory of an idle one", "MiB", 1, nothing, idle_memory),
-    Measurement("logs of 200 MB", "s", 2, logged, _command("logs", "one")),
-    Measurement("attach, 256 MiB out", "s", 2, nothing, _command("run", "--rm", "busybox", *_DD)),
-    Measurement("attach, 256 MiB in", "s", 2, nothing, attach_in),
-    Measurement("cp 1 GiB in", "s", 2, filled, copy_in),
+    Measurement("logs of 1 GiB", "s", 1, logged, _command("logs", "one")),
+    Measurement("attach, 1 GiB out", "s", 1, nothing, _command("run", "--rm", "busybox", *_DD)),
+    Measurement("attach, 1 GiB in", "s", 2, nothing, attach_in),
+    Measurement("cp 1 GiB in", "s", 3, filled, copy_in),
     Measurement("cp 1 GiB out", "s", 2, filled, _command("cp", "one:/big", "-")),
     Measurement("export 1 GiB", "s", 2, filled, _command("export", "one")),
     Measurement("stats --no-stream", "s", 3, running, _command("stats", "--no-stream", "one")),
