@@ -94,3 +94,22 @@ async def test_unknown_driver_and_option_are_refused(node: SmallNode) -> None:
     log = LogConfig(type="json-file", config={"foo": "1"})
     with pytest.raises(FlotillaError, match="unknown log opt 'foo' for json-file log driver"):
         await node.create("true", host=HostConfig(log_config=log))
+
+
+async def test_it_is_rotated_where_no_file_can_be_watched(
+    node: SmallNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError("fs.inotify.max_user_watches is too low")
+
+    monkeypatch.setattr(node.host.inotify, "watch", refuse)
+    monkeypatch.setattr("flotilla_runtime_agent.containers.logging_files._LOOK_EVERY_S", 0.01)
+    log = LogConfig(type="json-file", config={"max-size": "10k", "max-file": "2"})
+    command = "seq 1 5000; read line"
+    container = await node.create(
+        "sh", "-c", command, host=HostConfig(log_config=log), open_stdin=True
+    )
+    await container.start()
+    async with asyncio.timeout(60):
+        while not container.logs.files.newest:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.01)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _NO_DRIVER = "failed to create task for container: failed to initialize logging driver"
 _RETRY_S = 5.0
+_LOOK_EVERY_S = 1.0
 
 
 class LogKeeper:
@@ -122,8 +123,12 @@ class LogKeeper:
 
     def _watch_growth(self) -> None:
         self._unwatch()
-        with suppress(OSError):
+        try:
             self._watch = self._container.host.inotify.watch(self.files.path, self._grown.set)
+        except OSError as error:
+            _LOG.warning(
+                "container %s: its log is looked at now and then: %s", self._container.id, error
+            )
 
     def _unwatch(self) -> None:
         if self._watch is not None:
@@ -143,7 +148,9 @@ class LogKeeper:
                     await asyncio.sleep(_RETRY_S)
                 self._watch_growth()
                 continue
-            await self._grown.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if self._watch is not None else _LOOK_EVERY_S):
+                    await self._grown.wait()
             self._grown.clear()
             await asyncio.sleep(pace.pause_s(self.files.size, time.monotonic()))
 
