@@ -18,6 +18,7 @@ from flotilla_cli import (
     status,
 )
 from flotilla_cli.failure import CommandError
+from flotilla_cli.stack import DEFAULT_NAME
 from flotilla_core.errors import FlotillaError
 
 Command = Callable[[argparse.Namespace], None]
@@ -60,7 +61,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(command=command)
-    parser.add_argument("--name", default="default", help="the stack's name (default)")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="the stack's name (default)")
     return parser
 
 

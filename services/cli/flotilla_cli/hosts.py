@@ -1,6 +1,5 @@
 """Ends what runs on a host of the stack, as a shutdown or a power cut does, and cleans up."""
 
-import re
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +8,6 @@ from flotilla_cli import processes, simulation
 from flotilla_cli.commands import run_json, succeeds
 from flotilla_cli.stack import Host, Stack
 
-_AGENT_LINK = re.compile(r"flt0|f[lx]-[0-9a-f]{12}|fw-[0-9a-z]{12}")
 _NETWORK_DAEMON = "flotilla_runtime_agent.network.daemon"  # a module that Python runs
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -87,19 +85,21 @@ def clean(stack: Stack, host: Host) -> None:
     if stack.simulated:
         simulation.tear_down_host(stack, host)
     else:
-        _clean_own_network()
+        _clean_own_network(stack, host)
     _remove_tunnel_socket(stack.host_run_dir(host))
     remove_cgroups(stack.cgroup(host))
 
 
-def _clean_own_network() -> None:
-    """Remove what an agent makes in the machine's own network: bridges, VXLANs, nft table."""
+def _clean_own_network(stack: Stack, host: Host) -> None:
+    """Remove what an agent makes in the machine's own network: links, and its nft table."""
+    bridges = {path.name for path in (stack.host_data_dir(host) / "network/bridges").glob("*")}
+    tunnels = {name.replace("fl-", "fx-", 1) for name in bridges}
+    ours = bridges | tunnels | {stack.bridge, f"fw-{host.node_id[:12]}"}
     # Not /sys/class/net: it shows the network of whoever mounted it.
     for link in run_json("ip", "-j", "link"):
-        name = str(link["ifname"])
-        if _AGENT_LINK.fullmatch(name):
-            succeeds("ip", "link", "del", name)
-    succeeds("nft", "delete", "table", "inet", "flotilla")
+        if str(link["ifname"]) in ours:
+            succeeds("ip", "link", "del", str(link["ifname"]))
+    succeeds("nft", "delete", "table", "inet", stack.table)
 
 
 def _remove_tunnel_socket(run_dir: Path) -> None:

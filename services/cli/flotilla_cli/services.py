@@ -159,7 +159,9 @@ def _agent(stack: Stack, host: Host) -> Service:
         "CGROUP_PARENT": stack.cgroup(host),
     }
     wrapper: tuple[str, ...] = ()
-    if stack.simulated:
+    if not stack.simulated:
+        settings |= {"BRIDGE": stack.bridge, "TABLE": stack.table}
+    else:
         settings["ADDRESS"] = host.address
         namespace = f"/run/netns/{stack.namespace(host)}"
         wrapper = ("nsenter", f"--net={namespace}", "--")

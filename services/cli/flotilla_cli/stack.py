@@ -14,6 +14,7 @@ from flotilla_cli.failure import CommandError
 from flotilla_core.ids import new_node_id
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+DEFAULT_NAME = "default"
 DATA_ROOT = Path("/var/lib/flotilla")
 RUN_ROOT = Path("/run/flotilla")
 SERVICES = ("nats", "image-store", "registry-proxy", "gateway")
@@ -90,6 +91,17 @@ class Stack:
     def host_run_dir(self, host: Host) -> Path:
         """The agent's folder for sockets and the like."""
         return self.run_dir / "h" / host.name
+
+    @property
+    def bridge(self) -> str:
+        """The default bridge in this machine's own network, where other stacks may be too."""
+        digest = hashlib.sha256(self.name.encode()).hexdigest()
+        return "flt0" if self.name == DEFAULT_NAME else f"flt-{digest[:8]}"
+
+    @property
+    def table(self) -> str:
+        """The nftables table in this machine's own network."""
+        return "flotilla" if self.name == DEFAULT_NAME else f"flotilla-{self.name}"
 
     def cgroup(self, host: Host) -> str:
         """The cgroup under which the host's containers are."""

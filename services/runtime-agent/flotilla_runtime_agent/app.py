@@ -138,6 +138,7 @@ async def _host(
         node_id=identifier,
         address=settings.address,
         bridge=settings.bridge,
+        table=settings.table,
         tunnel=TunnelSettings(settings.tunnel_port, settings.tunnel_subnet, settings.wireguard_go),
     )
     stack.push_async_callback(networks.close)

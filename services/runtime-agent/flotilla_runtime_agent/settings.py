@@ -28,6 +28,7 @@ class AgentSettings(Settings):
     )
     cgroup_parent: str = Field("/flotilla", description="cgroup of all containers")
     bridge: str = Field("flt0", description="name of the default bridge")
+    table: str = Field("flotilla", description="name of the nftables table")
     tunnel_port: int = Field(
         51878, ge=0, le=65535, description="UDP port of WireGuard; 0: no encrypted networks here"
     )

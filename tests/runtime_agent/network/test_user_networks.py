@@ -263,3 +263,33 @@ async def test_ipv6_network(node: Node) -> None:
     assert await asyncio.to_thread(api.fetch, "fd30::2", 80) == b"web fd30::3"
     node.outside.serve(b"out", 80, address="::")
     assert await asyncio.to_thread(api.fetch, "fd99::2", 80) == b"out fd99::1"
+
+
+async def test_two_agents_of_one_host_leave_each_other_alone(node: Node, tmp_path: Path) -> None:
+    state = node.network_state("shop", "172.30.0.0/24")
+    container_id = "d" * 64
+    endpoint = node.endpoint_of(state, container_id, "web", "172.30.0.2/24")
+    await node.networks.apply(state)
+    ports: dict[str, list[PortBinding] | None] = {"80/tcp": None}
+    web, attachment, _ = await node.run("web", endpoints=[endpoint], ports=ports)
+    bindings = attachment.ports["80/tcp"]
+    assert bindings
+    web.serve(b"web", 80)
+    other = NodeNetworks(
+        *(tmp_path / "network2", tmp_path / "run2"),
+        node_id=THERE,
+        address=HOST,
+        bridge="flt-other",
+        table="flotilla-other",
+    )
+    await other.start([])
+    try:
+        port = int(bindings[0].host_port)
+        assert (await asyncio.to_thread(node.outside.fetch, HOST, port)).startswith(b"web")
+        assert await asyncio.to_thread(ask, web, "web") == (0, ["172.30.0.2"])
+        tables = node.host.command("nft", "list", "tables").splitlines()
+        assert {"table inet flotilla", "table inet flotilla-other"} <= set(tables)
+        shown = node.host.command("ip", "-4", "-brief", "addr", "show", "flt-other")
+        assert "172.17.0.1" not in shown
+    finally:
+        await other.close()

@@ -6,7 +6,9 @@ Everything here blocks briefly and belongs to the one thread that changes the ho
 import hashlib
 import ipaddress
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flotilla_runtime_agent.network.firewall import Firewall, bridge_elements
 from flotilla_runtime_agent.network.namespaces import write_sysctl
@@ -69,14 +71,20 @@ def mac_for(address: Address) -> str:
 class Bridges:
     """Makes bridges and plugs containers into them."""
 
-    def __init__(self, route: RouteSocket, firewall: Firewall) -> None:
-        """Use these sockets, which the caller closes."""
+    def __init__(self, route: RouteSocket, firewall: Firewall, notes: Path) -> None:
+        """Use these sockets, which the caller closes; note each bridge in a folder.
+
+        Another agent in this network namespace has bridges with names like ours.
+        """
+        notes.mkdir(parents=True, exist_ok=True)
+        self._notes = notes
         self._route = route
         self._firewall = firewall
         self._specs: dict[str, BridgeSpec] = {}
 
     def prepare(self, spec: BridgeSpec) -> None:
         """Have the bridge with exactly these addresses; the firewall is not touched."""
+        (self._notes / spec.name).touch()
         self._route.add_link(spec.name, BridgeKind(), mtu=spec.mtu, mac_address=_mac_of(spec))
         link = self._route.link(spec.name)
         if not link.up or (spec.mtu and link.mtu != spec.mtu):
@@ -107,6 +115,14 @@ class Bridges:
         if spec is not None:
             self._firewall.remove(spec.elements())
         self._route.delete_link(name)
+        (self._notes / name).unlink(missing_ok=True)
+
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove bridges that were made once, but for these."""
+        for note in self._notes.iterdir():
+            if note.name not in keep:
+                self._route.delete_link(note.name.replace("fl-", "fx-", 1))
+                self.remove(note.name)
 
     def names(self) -> list[str]:
         """Return the bridges that were made."""

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -91,7 +91,7 @@ class Host:
         self._node_id = node_id
         self._route = RouteSocket()
         self._firewall = Firewall(table)
-        self._bridges = Bridges(self._route, self._firewall)
+        self._bridges = Bridges(self._route, self._firewall, folder / "bridges")
         self._overlay = Overlay(self._route)
         self._address = ipaddress.ip_address(address) if address else self._own_address()
         self._uplink_mtu = self._find_uplink_mtu()
@@ -252,12 +252,9 @@ class Host:
         except TunnelError as error:
             _LOG.warning("the tunnels of the other networks: %s", error)
 
-    def sweep(self, keep: Iterable[str]) -> None:
-        """Remove bridges and tunnels of ours that no network of the node has."""
-        wanted = set(keep)
-        for link in self._route.links():
-            if link.name.startswith(("fl-", "fx-")) and link.name[3:] not in wanted:
-                self._route.delete_link(link.name)
+    def sweep(self, keep: Collection[str]) -> None:
+        """Remove bridges and tunnels of ours, but for these bridges."""
+        self._bridges.sweep(keep)
         self.tunnel.sweep()
 
     def _own_address(self) -> Address:

@@ -384,7 +384,7 @@ class NodeNetworks:
         await self._thread.run(partial(self._join_tunnels, states))
         for state in states:
             await self._thread.run(partial(self._program, state.network.id))
-        kept = {state.network.id[:12] for state in states}
+        kept = {self._default.name, *(bridge_name(state.network) for state in states)}
         await self._thread.run(lambda: self._host.sweep(kept))
         records = list(self._sandboxes.values())
         await self._thread.run(
