@@ -13,7 +13,7 @@ import pytest
 
 from flotilla_bus import Bus, Empty, Service, connected
 from flotilla_bus.contracts import agent, gateway, images
-from flotilla_core.errors import NotFoundError, NotModifiedError
+from flotilla_core.errors import NotFoundError, NotModifiedError, UnavailableError
 from flotilla_database import Database, migrated, opened
 from flotilla_engine.config import ContainerConfig
 from flotilla_engine.events import EventMessage
@@ -79,6 +79,7 @@ class FakeNode:
         self.networks: dict[str, NetworkState] = {}
         self.volumes: dict[str, VolumeRecord] = {}
         self.silent = False
+        self.refuses = False
         self.tells_at_join = 100  # containers at most
         self.subnets: list[str] = []
         self.created: list[agent.CreateRequest] = []
@@ -129,6 +130,8 @@ class FakeNode:
         return agent.RecordAnswer(record=record)
 
     async def create(self, request: agent.CreateRequest) -> agent.RecordAnswer:
+        if self.refuses:
+            raise UnavailableError(f"node {self.name} is going away")
         self.created.append(request)
         self.containers[request.id] = ContainerRecord(
             id=request.id,

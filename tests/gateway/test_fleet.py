@@ -63,6 +63,16 @@ async def test_the_same_port_goes_to_another_node_and_then_anywhere(hosts: Any) 
     await hosts.run("web2", **wish)
 
 
+async def test_where_a_node_goes_away_another_takes_the_container(hosts: Any) -> None:
+    for refusing, other in (("a", "b"), ("b", "a")):
+        hosts.nodes[refusing].refuses, hosts.nodes[other].refuses = True, False
+        identifier, node = await hosts.run(f"not-on-{refusing}")
+        assert node == other
+        (request,) = hosts.nodes[other].created
+        assert request.id == identifier
+        assert request.config.hostname == identifier[:12]
+
+
 async def test_what_belongs_together_goes_together(hosts: Any) -> None:
     first, home = await hosts.run("first", HostConfig={"Binds": ["data:/data"]})
     for number in range(4):

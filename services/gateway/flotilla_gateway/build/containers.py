@@ -17,7 +17,7 @@ from flotilla_engine.host_config import HostConfig
 from flotilla_engine.networking import NetworkingConfig
 from flotilla_engine.records import ImageRecord
 from flotilla_engine.stdcopy import Demultiplexer
-from flotilla_gateway.domain.creation import CreateRequest
+from flotilla_gateway.domain.drafts import CreateRequest
 from flotilla_gateway.domain.fleet import Fleet
 from flotilla_gateway.domain.views import View
 

@@ -1,83 +1,43 @@
 """Making a container: what it needs, where it goes, and the order in which things are promised."""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import replace
 
 from flotilla_bus import Bus
-from flotilla_bus.contracts import agent, images
+from flotilla_bus.contracts import agent
 from flotilla_core.clock import now
 from flotilla_core.errors import (
     ConflictError,
     DeadlineExceededError,
     FlotillaError,
-    NotFoundError,
     UnavailableError,
 )
 from flotilla_core.ids import new_id, short_id
 from flotilla_engine import defaults, validate
-from flotilla_engine.config import ContainerConfig
-from flotilla_engine.host_config import HostConfig
-from flotilla_engine.networking import EndpointSettings, NetworkingConfig
-from flotilla_engine.ports import normalised_bindings, split_protocol
+from flotilla_engine.networking import EndpointSettings
 from flotilla_engine.records import (
     ContainerRecord,
     EndpointRecord,
-    ImageRecord,
-    NetworkRecord,
     NodeRecord,
-    VolumeRecord,
 )
-from flotilla_engine.versions import MAXIMUM, Version
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.catalogue.entries import NewContainer
 from flotilla_gateway.domain.calls import NodeCalls
+from flotilla_gateway.domain.drafts import CreateRequest, Draft, Drafts
 from flotilla_gateway.domain.events import EventSink, event
-from flotilla_gateway.domain.image_config import merged
 from flotilla_gateway.domain.learning import Learning
 from flotilla_gateway.domain.locator import Locator
 from flotilla_gateway.domain.names import random_name
 from flotilla_gateway.domain.networks import Networks
 from flotilla_gateway.domain.nodes import Nodes
 from flotilla_gateway.domain.references import References
-from flotilla_gateway.domain.views import View
 from flotilla_gateway.placement.choose import Strategy, choose
-from flotilla_gateway.placement.expressions import is_wish, wishes
 from flotilla_gateway.placement.nodes import Candidate, Home, Neighbour, PortClaim, Wanted
 
 _CREATE_WITHIN_S = 1800.0  # a large image's layers may have to be fetched first
 _NAME_ATTEMPTS = 6
 _PLACE_ATTEMPTS = 3
-
-
-@dataclass
-class CreateRequest:
-    """A container as a client asks for it."""
-
-    name: str
-    config: ContainerConfig
-    host_config: HostConfig
-    networking: NetworkingConfig
-    platform: str = ""
-    version: Version = MAXIMUM
-    view: View = field(default_factory=View)
-
-
-@dataclass
-class _Draft:
-    """A container that is ready to be placed."""
-
-    name: str
-    image: ImageRecord
-    config: ContainerConfig
-    host_config: HostConfig
-    wanted: Wanted
-    volumes: list[VolumeRecord]
-    volumes_from: list[str]
-    networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]]  # by name
-    image_mounts: dict[str, ImageRecord] = field(default_factory=dict)
-    id: str = field(default_factory=new_id)
-    warnings: list[str] = field(default_factory=list)
 
 
 class Creation:
@@ -96,13 +56,12 @@ class Creation:
         *,
         strategy: Strategy = Strategy.SPREAD,
     ) -> None:
-        self._bus = bus
         self._calls = calls
         self._catalogue = catalogue
         self._nodes = nodes
         self._networks = networks
         self._learning = learning
-        self._references = References(catalogue, locator)
+        self.drafts = Drafts(bus, References(catalogue, locator), networks)
         self._events = events
         self._strategy = strategy
         self._placing = asyncio.Lock()
@@ -119,89 +78,12 @@ class Creation:
         warnings = validate.check_create(
             request.config, request.host_config, request.networking, request.version
         )
-        draft = await self._draft(request)
+        draft = await self.drafts.draft(request)
         draft.warnings = warnings
         answer = await self._place(draft)
         return draft.id, [*draft.warnings, *answer.warnings]
 
-    async def _draft(self, request: CreateRequest) -> _Draft:
-        image = await self.image(request.config.image, request.platform)
-        wished = wishes(request.config.labels, request.config.env)
-        config = merged(request.config, image.config)
-        config = config.model_copy(update={"env": [one for one in config.env if not is_wish(one)]})
-        host_config = request.host_config
-        defaults.fill_in(host_config)
-        homes: list[Home] = []
-        if request.view.node_id is not None:
-            homes.append(Home(request.view.node_id, "not the node that was asked"))
-        host_config = await self._references.resolved(host_config, homes)
-        volumes_from = await self._references.volumes_from(host_config, homes)
-        volumes = await self._references.volumes(config, host_config, homes)
-        networks = await self._asked_networks(host_config, request.networking, config.hostname)
-        draft = _Draft(
-            name=request.name,
-            image=image,
-            config=config,
-            host_config=host_config,
-            wanted=Wanted(
-                wishes=wished,
-                platforms=[image.platform],
-                nano_cpus=host_config.nano_cpus,
-                memory_bytes=host_config.memory_reservation,
-                ports=port_claims(host_config),
-                homes=homes,
-                encrypted=next(
-                    (one.name for one, _ in networks.values() if one and one.encrypted), ""
-                ),
-            ),
-            volumes=volumes,
-            volumes_from=volumes_from,
-            networks=networks,
-            image_mounts={
-                mount.source: await self.image(mount.source, request.platform)
-                for mount in host_config.mounts
-                if mount.type == "image"
-            },
-        )
-        mode = host_config.network_mode
-        if not config.hostname and not (mode == "host" or mode.startswith("container:")):
-            draft.config = config.model_copy(update={"hostname": short_id(draft.id)})
-        return draft
-
-    async def image(self, reference: str, platform: str = "") -> ImageRecord:
-        """Return the image of a reference. Raises: NotFoundError, so that clients pull."""
-        answer = await self._bus.call(
-            images.RESOLVE, images.ImageRequest(reference=reference, platform=platform)
-        )
-        return answer.image
-
-    async def _asked_networks(
-        self, host_config: HostConfig, networking: NetworkingConfig, hostname: str
-    ) -> dict[str, tuple[NetworkRecord | None, EndpointSettings]]:
-        """Return the networks by name; a network that is not there yet is None.
-
-        A host name that was asked for is a name in each of them.
-        """
-        mode = host_config.network_mode
-        if mode.startswith("container:"):
-            return {}
-        asked = {
-            "bridge" if name == "default" else name: settings or EndpointSettings()
-            for name, settings in networking.endpoints_config.items()
-        } or {mode: EndpointSettings()}
-        networks: dict[str, tuple[NetworkRecord | None, EndpointSettings]] = {}
-        for name, settings in asked.items():
-            settings.dns_names = [hostname] if hostname else []
-            try:
-                network = await self._networks.find(name)
-            except NotFoundError:
-                networks[name] = None, settings
-                continue
-            await self._networks.check(network, settings)
-            networks[network.name] = network, settings
-        return networks
-
-    async def _place(self, draft: _Draft) -> agent.RecordAnswer:
+    async def _place(self, draft: Draft) -> agent.RecordAnswer:
         passed_over: set[str] = set()
         for attempt in range(_PLACE_ATTEMPTS):
             async with self._placing:  # each choice sees the reservations before it
@@ -227,7 +109,7 @@ class Creation:
                 raise
         raise ConflictError("the container's volumes moved while it was made; try again")
 
-    async def _check_on(self, draft: _Draft, node: NodeRecord) -> None:
+    async def _check_on(self, draft: Draft, node: NodeRecord) -> None:
         info = (await self._nodes.get(node.id)).info
         draft.warnings += [
             warning
@@ -274,7 +156,7 @@ class Creation:
                 )
         return neighbours
 
-    async def _reserve(self, draft: _Draft, node: NodeRecord) -> None:
+    async def _reserve(self, draft: Draft, node: NodeRecord) -> None:
         new = NewContainer(
             id=draft.id,
             name=draft.name,
@@ -305,7 +187,7 @@ class Creation:
             return
         raise ConflictError("no free container name found")
 
-    async def _bind_volumes(self, draft: _Draft, node: NodeRecord) -> bool:
+    async def _bind_volumes(self, draft: Draft, node: NodeRecord) -> bool:
         """Bind unbound volumes to the node; False if one has another home by now."""
         for index, volume in enumerate(draft.volumes):
             if volume.node_id:
@@ -323,10 +205,12 @@ class Creation:
                 return False
         return True
 
-    async def _make(self, draft: _Draft, node: NodeRecord) -> agent.RecordAnswer:
+    async def _make(self, draft: Draft, node: NodeRecord) -> agent.RecordAnswer:
         config = draft.config
-        if not config.hostname and draft.host_config.network_mode == "host":
-            config = config.model_copy(update={"hostname": node.name})
+        mode = draft.host_config.network_mode
+        if not config.hostname and not mode.startswith("container:"):
+            hostname = node.name if mode == "host" else short_id(draft.id)
+            config = config.model_copy(update={"hostname": hostname})
         request = agent.CreateRequest(
             id=draft.id,
             name=draft.name,
@@ -360,7 +244,7 @@ class Creation:
         except FlotillaError:
             return None
 
-    def _endpoints(self, draft: _Draft, node: NodeRecord) -> list[EndpointRecord]:
+    def _endpoints(self, draft: Draft, node: NodeRecord) -> list[EndpointRecord]:
         """Return a place in each network; addresses come with the start."""
         return [
             EndpointRecord(
@@ -377,18 +261,7 @@ class Creation:
         ]
 
 
-def _names(draft: _Draft, settings: EndpointSettings) -> list[str]:
+def _names(draft: Draft, settings: EndpointSettings) -> list[str]:
     """Return what DNS answers to, in dockerd's order."""
     names = [draft.name, *settings.aliases, short_id(draft.id), *settings.dns_names]
     return list(dict.fromkeys(names))
-
-
-def port_claims(host_config: HostConfig) -> Sequence[PortClaim]:
-    """Return the fixed host ports of a container; ranges and random ones claim nothing."""
-    claims = set()
-    for port, bindings in normalised_bindings(host_config.port_bindings).items():
-        protocol, _ = split_protocol(port)
-        for binding in bindings:
-            if binding.host_port.isdecimal() and int(binding.host_port):
-                claims.add(PortClaim(protocol, int(binding.host_port), binding.host_ip))
-    return sorted(claims, key=lambda claim: (claim.port, claim.protocol, claim.address))

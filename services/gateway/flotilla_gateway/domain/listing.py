@@ -41,7 +41,7 @@ async def listed(
 async def _family(fleet: Fleet, reference: str) -> set[str]:
     """Return the ids of an image and of those that were built on it, as their parents say."""
     try:
-        image = await fleet.creation.image(reference)
+        image = await fleet.creation.drafts.image(reference)
     except FlotillaError:
         return set()
     answer = await fleet.bus.call(images.LIST, images.ListRequest(all=True))

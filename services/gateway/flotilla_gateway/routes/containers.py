@@ -18,7 +18,7 @@ from flotilla_engine.updates import UpdateConfig
 from flotilla_gateway.answers import JSON, empty_response, json_response
 from flotilla_gateway.bodies import read_body, required_json
 from flotilla_gateway.deps import EventsDep, FleetDep, SummariesDep, VersionDep, ViewDep
-from flotilla_gateway.domain.creation import CreateRequest
+from flotilla_gateway.domain.drafts import CreateRequest
 from flotilla_gateway.domain.events import pruned
 from flotilla_gateway.domain.listing import listed
 from flotilla_gateway.query import Query
