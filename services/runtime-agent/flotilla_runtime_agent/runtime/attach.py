@@ -228,16 +228,21 @@ class Broadcast:
         elif not self._clients:
             self._shut()
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes | bytearray) -> None:
         """Write to the standard input; waits for the process, and while it does not read."""
         await self._begun.wait()
         async with self._input:
             loop = asyncio.get_running_loop()
+            view = memoryview(data)
             for start in range(0, len(data), ATTACH_LIMIT):
                 if self._socket is None:
                     return
+                packet = view[start : start + ATTACH_LIMIT]
                 try:
-                    await loop.sock_sendall(self._socket, data[start : start + ATTACH_LIMIT])
+                    self._socket.send(packet)
+                except BlockingIOError:
+                    with suppress(OSError):
+                        await loop.sock_sendall(self._socket, packet)
                 except OSError:
                     return
 
