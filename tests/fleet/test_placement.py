@@ -54,7 +54,7 @@ def test_a_node_view_shows_that_node_alone(docker: Docker, api: httpx.Client) ->
 
 
 def test_a_volume_stays_at_home_until_it_is_moved(docker: Docker, stack: Stack) -> None:
-    write = ("sh", "-c", "echo kept > /data/file")
+    write = ("sh", "-c", "echo kept > /data/file; chown 7:8 /data; chmod 700 /data")
     on_host1 = ("--label", "flotilla.node=host1", "-v", "wanderer:/data")
     docker("run", "--rm", *on_host1, "busybox", *write).checked()
     for _ in range(2):
@@ -69,8 +69,16 @@ def test_a_volume_stays_at_home_until_it_is_moved(docker: Docker, stack: Stack) 
     stack.flotilla("volume", "move", "wanderer", "host2").checked()
     assert run(docker, "mover", "-v", "wanderer:/data") == "host2"
     assert docker("exec", "mover", "cat", "/data/file").checked().out == "kept"
+    assert docker("exec", "mover", "stat", "-c", "%u:%g %a", "/data").checked().out == "7:8 700"
     in_use = docker("volume", "rm", "wanderer")
     assert "volume is in use" in in_use.stderr
+
+
+def test_a_volume_with_options_moves_without_content(docker: Docker, stack: Stack) -> None:
+    options = ("-o", "type=tmpfs", "-o", "device=tmpfs", "--label", "flotilla.node=host1")
+    docker("volume", "create", "fleeting", *options).checked()
+    stack.flotilla("volume", "move", "fleeting", "host2").checked()
+    assert run(docker, "user", "-v", "fleeting:/data") == "host2"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Blocking work inside them runs in threads; they never block the event loop.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -202,6 +203,10 @@ class Volumes(Protocol):
 
     async def remove(self, name: str, *, force: bool = False) -> None:
         """Delete the volume and its data. Raises: FlotillaError CONFLICT while held."""
+        ...
+
+    def importing(self, volume: VolumeRecord) -> AbstractAsyncContextManager[Path]:
+        """Give a folder to fill; it becomes the volume at the end, or vanishes."""
         ...
 
     def hold(self, name: str, container_id: str) -> None:

@@ -195,3 +195,21 @@ async def test_a_volume_that_a_container_has_is_not_removed(volumes: LocalVolume
         await volumes.remove("data", force=True)
     volumes.release("one")
     await volumes.remove("data")
+
+
+async def fill(volumes: LocalVolumes, content: str) -> None:
+    async with volumes.importing(volume("data")) as folder:
+        if not content:
+            raise OSError("broken off")
+        (folder / "file").write_text(content)
+        assert (await volumes.list() == []) == (content == "first")
+
+
+async def test_an_import_appears_as_a_whole_or_not_at_all(volumes: LocalVolumes) -> None:
+    await fill(volumes, "first")
+    await fill(volumes, "second")
+    with pytest.raises(OSError, match="broken off"):
+        await fill(volumes, "")
+    data = volumes.data_folder("data")
+    assert (data / "file").read_text() == "second"
+    assert [path.name for path in data.parent.parent.iterdir()] == ["data"]

@@ -303,9 +303,12 @@ class VolumeRequest(Message):
 
 
 class VolumeAnswer(Message):
-    """A volume as it is on the node."""
+    """A volume as it is on the node, and owner and mode of its root."""
 
     volume: VolumeRecord
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o755
 
 
 class VolumeList(Message):

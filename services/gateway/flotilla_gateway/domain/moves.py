@@ -3,9 +3,10 @@
 from flotilla_bus import Accept, Bus, Empty, Stream
 from flotilla_bus.contracts import agent, gateway
 from flotilla_core.errors import ConflictError, FlotillaError, InvalidArgumentError
+from flotilla_engine.records import VolumeRecord
 from flotilla_engine.sizes import human_size
 from flotilla_gateway.catalogue.volumes import Volumes
-from flotilla_gateway.domain.nodes import Nodes
+from flotilla_gateway.domain.nodes import Nodes, NodeStatus
 
 _SAY_EVERY_BYTES = 64 * 1024 * 1024
 
@@ -34,14 +35,16 @@ class VolumeMoves:
             await progress.write(f"{volume.name}: empty so far, bound to {target.name}\n".encode())
             return
         source = await self._nodes.reachable(volume.node_id)
+        if volume.options:
+            await self._move_record(volume, source.id, target, accept)
+            return
         name = agent.VolumeRequest(name=volume.name)
         answer, content = await self._bus.open(agent.VOLUME_EXPORT, name, node=source.id)
         async with content:
             progress = await accept(Empty())
             await progress.write(f"{volume.name}: {source.name} -> {target.name}\n".encode())
-            copy = agent.VolumeAnswer(
-                volume=answer.volume.model_copy(update={"node_id": target.id})
-            )
+            volume = answer.volume.model_copy(update={"node_id": target.id})
+            copy = answer.model_copy(update={"volume": volume})
             try:
                 await self._copy(content, copy, target.id, progress)
                 await self._refuse_used(volume.name)
@@ -52,6 +55,20 @@ class VolumeMoves:
         await self._volumes.move(volume.name, target.id, found.volume.mountpoint)
         await self._bus.call(agent.VOLUME_REMOVE, name, node=source.id)
         await progress.write(f"{volume.name}: on {target.name} now\n".encode())
+
+    async def _move_record(
+        self, volume: VolumeRecord, source_id: str, target: NodeStatus, accept: Accept[Empty]
+    ) -> None:
+        """Move a volume whose options say where its content is: nothing is copied."""
+        there = agent.VolumeAnswer(volume=volume.model_copy(update={"node_id": target.id}))
+        made = await self._bus.call(agent.VOLUME_CREATE, there, node=target.id)
+        progress = await accept(Empty())
+        await self._volumes.move(volume.name, target.id, made.volume.mountpoint)
+        await self._bus.call(
+            agent.VOLUME_REMOVE, agent.VolumeRequest(name=volume.name), node=source_id
+        )
+        said = f"{volume.name}: on {target.name} now; its content is where its options say\n"
+        await progress.write(said.encode())
 
     async def _refuse_used(self, name: str) -> None:
         if users := (await self._volumes.users()).get(name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -219,24 +220,27 @@ class Content:
         user = passing_user()
         mounted = await self._host.volumes.mount(request.name, user)
         try:
-            stream = await accept(agent.VolumeAnswer(volume=mounted.record))
+            root = mounted.path.stat()
+            answer = agent.VolumeAnswer(
+                volume=mounted.record,
+                uid=root.st_uid,
+                gid=root.st_gid,
+                mode=stat.S_IMODE(root.st_mode),
+            )
+            stream = await accept(answer)
             await send_content(mounted.path, stream)
         finally:
             await self._host.volumes.unmount(request.name, user)
 
     async def volume_import(self, request: agent.VolumeAnswer, accept: Accept[Empty]) -> None:
-        """``volume.import``: replaces what an earlier, broken one has left."""
+        """``volume.import``: the volume appears as a whole, in the place of one that is there."""
         name = request.volume.name
-        await self._host.volumes.remove(name, force=True)
-        await self._host.volumes.create(request.volume)
         try:
-            user = passing_user()
-            mounted = await self._host.volumes.mount(name, user)
-            try:
+            async with self._host.volumes.importing(request.volume) as folder:
                 stream = await accept(Empty())
-                await receive_content(mounted.path, stream)
-            finally:
-                await self._host.volumes.unmount(name, user)
+                await receive_content(folder, stream)
+                os.chown(folder, request.uid, request.gid)
+                folder.chmod(request.mode)
         except FlotillaError:
             raise
         except OSError as error:

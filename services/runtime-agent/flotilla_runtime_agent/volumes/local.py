@@ -9,7 +9,9 @@ import builtins
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from flotilla_core.errors import ConflictError, InternalError, NotFoundError
@@ -81,6 +83,22 @@ class LocalVolumes:
             await asyncio.to_thread(self._remove, name, force)
         self._locks.pop(name, None)
 
+    @asynccontextmanager
+    async def importing(self, volume: VolumeRecord) -> AsyncIterator[Path]:
+        """Give a folder to fill; it becomes the volume at the end, or vanishes.
+
+        Raises:
+            ConflictError: If a container has the volume that it would replace.
+        """
+        check_volume(volume.name, volume.driver, volume.options)
+        made, _ = await asyncio.to_thread(self._unfinished, volume)
+        try:
+            yield made / _DATA
+            async with self._lock(volume.name):
+                await asyncio.to_thread(self._take_in, made, volume.name)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, made, ignore_errors=True)
+
     def hold(self, name: str, container_id: str) -> None:
         """Note that a container has the volume, running or not: it is not removed then."""
         self._holders.setdefault(name, set()).add(container_id)
@@ -126,6 +144,12 @@ class LocalVolumes:
         if (place / _RECORD).exists():
             return self._read(volume.name)
         check_volume(volume.name, volume.driver, volume.options)
+        made, record = self._unfinished(volume)
+        made.rename(place)
+        return record
+
+    def _unfinished(self, volume: VolumeRecord) -> tuple[Path, VolumeRecord]:
+        place = self._folder / volume.name
         record = volume.model_copy(update={"mountpoint": str(place / _DATA)})
         made = self._folder / f"{_UNFINISHED}{secrets.token_hex(8)}"
         made.mkdir(mode=0o701)
@@ -136,8 +160,12 @@ class LocalVolumes:
             file.write(record.model_dump_json())
             file.flush()
             os.fsync(file.fileno())
-        made.rename(place)
-        return record
+        return made, record
+
+    def _take_in(self, made: Path, name: str) -> None:
+        subprocess.run(["sync", "--file-system", made / _DATA], check=True)
+        self._remove(name, True)
+        made.rename(self._folder / name)
 
     def _read(self, name: str) -> VolumeRecord:
         try:
