@@ -29,11 +29,13 @@ EXEC_PROCESS = "process.json"
 
 NO_LOG = "none"
 _PLAIN = re.compile(r"^(?:runc create failed|exec failed): .*", re.DOTALL | re.MULTILINE)
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "TZ": "UTC0",  # of the times in logs
     "GOMAXPROCS": "1",  # of the runtime, which does one thing after the other
 }
+"""Of conmon and the runtime: with the agent's own NOTIFY_SOCKET a runtime would wait for a message
+of the container's."""
 
 
 class RuntimeFailedError(Exception):
@@ -157,7 +159,7 @@ async def create(monitoring: Monitoring, *, timeout_s: float = 60) -> Monitored:
     """
     sync = _Pipe(child_writes=True)
     try:
-        env = {**_ENVIRONMENT, "_OCI_SYNCPIPE": str(sync.theirs)}
+        env = {**ENVIRONMENT, "_OCI_SYNCPIPE": str(sync.theirs)}
         child = _spawn(monitoring, env, [sync.theirs])
         sync.handed_over()
         try:
@@ -213,7 +215,7 @@ async def prepare_exec(monitoring: Monitoring, *, timeout_s: float = 30) -> Exec
     sync, start, attach = (_Pipe(child_writes=way) for way in (True, False, True))
     try:
         env = {
-            **_ENVIRONMENT,
+            **ENVIRONMENT,
             "_OCI_SYNCPIPE": str(sync.theirs),
             "_OCI_STARTPIPE": str(start.theirs),
             "_OCI_ATTACHPIPE": str(attach.theirs),

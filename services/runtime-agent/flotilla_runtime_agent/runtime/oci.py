@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from flotilla_runtime_agent.runtime.conmon import (
+    ENVIRONMENT,
     OciRuntime,
     RuntimeFailedError,
     runtime_message,
@@ -58,7 +59,7 @@ def _is_told(fifo: int) -> bool:
 
 
 async def _command(runtime: OciRuntime, *words: str, stdin: bytes = b"") -> bytes:
-    done = await run(runtime.command(*words), stdin=stdin)
+    done = await run(runtime.command(*words), stdin=stdin, env=ENVIRONMENT)
     if done.code:
         raise RuntimeFailedError(runtime_message(done.stderr.decode(errors="replace")))
     return done.stdout
@@ -76,7 +77,7 @@ async def delete(runtime: OciRuntime, container_id: str) -> None:
     if runtime.path.name == "runc":
         shutil.rmtree(state, ignore_errors=True)
     elif state.exists():
-        await run(runtime.command("delete", "--force", container_id))
+        await run(runtime.command("delete", "--force", container_id), env=ENVIRONMENT)
 
 
 def known(runtime: OciRuntime) -> list[str]:

@@ -161,10 +161,17 @@ class Finished:
     stderr: bytes
 
 
-async def run(argv: Sequence[str | Path], *, stdin: bytes = b"", timeout_s: float = 30) -> Finished:
+async def run(
+    argv: Sequence[str | Path],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = 30,
+) -> Finished:
     """Run a short command; it is killed when the time is over or the caller is cancelled."""
     process = await asyncio.create_subprocess_exec(
         *argv,
+        env=env,
         stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
