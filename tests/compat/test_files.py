@@ -149,6 +149,11 @@ def test_diff_lists_changes(docker: Docker, start: Start) -> None:
     assert "C /bin" not in lines
 
 
+def test_diff_lists_the_folders_above_a_change(docker: Docker) -> None:
+    docker("run", "--name", "deep", "layered", "sh", "-c", "echo x >>/data/seed").checked()
+    assert set(docker("diff", "deep").checked().lines) == {"C /data", "C /data/seed"}
+
+
 def test_export_is_a_tar_of_the_root(docker: Docker, start: Start, tmp_path: Path) -> None:
     identifier = start()
     docker("exec", identifier, "sh", "-c", "echo exported >/marker").checked()

@@ -257,6 +257,25 @@ def test_update_changes_limits_and_policy(docker: Docker, start: Start, inspect:
     assert host_config["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
     wrong = docker("update", "--memory", "5m", identifier)
     assert "Minimum memory limit allowed is 6MB" in wrong.stderr
+    docker("update", "--memory", "48m", identifier).checked()
+    host_config = inspect(identifier)["HostConfig"]
+    assert (host_config["Memory"], host_config["MemorySwap"]) == (48 * 2**20, 192 * 2**20)
+
+
+def test_update_of_memory_alone_needs_a_limit_of_swap(docker: Docker) -> None:
+    identifier = docker("create", "busybox", "true").checked().out
+    wrong = docker("update", "--memory", "64m", identifier)
+    assert wrong.stderr.strip().endswith(
+        f"Cannot update container {identifier}: Memory limit should be smaller than already set "
+        "memoryswap limit, update the memoryswap at the same time"
+    )
+    docker("rm", identifier).checked()
+
+
+def test_restart_with_a_wrong_signal(docker: Docker, start: Start) -> None:
+    identifier = start()
+    wrong = docker("restart", "-s", "BAD", identifier)
+    assert f"Cannot restart container {identifier}: invalid signal: BAD" in wrong.stderr
 
 
 def test_prune_removes_what_does_not_run(docker: Docker, start: Start) -> None:

@@ -109,7 +109,10 @@ def test_only_running_ones_are_listed_unless_more_was_asked_for() -> None:
         ('{"health":["x"]}', "invalid filter 'health=x'"),
         ('{"is-task":["x"]}', "invalid filter 'is-task=[x]'"),
         ('{"publish":["1:2"]}', "filter for 'publish' should not contain ':': 1:2"),
-        ('{"exited":["x"]}', 'strconv.Atoi: parsing "x": invalid syntax'),
+        (
+            '{"exited":["x"]}',
+            "invalid filter 'exited=x': strconv.Atoi: parsing \"x\": invalid syntax",
+        ),
     ],
 )
 def test_wrong_filters_are_refused(text: str, message: str) -> None:

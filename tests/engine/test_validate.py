@@ -24,8 +24,8 @@ from flotilla_engine.validate import (
     check_name,
     check_on_node,
     check_rename,
-    check_update,
 )
+from flotilla_engine.validate.updates import check_update_of
 from flotilla_engine.versions import Version
 
 RECORDED = json.loads((Path(__file__).parent / "dockerd_creates.json").read_text())
@@ -111,11 +111,13 @@ def test_names_lose_their_slash() -> None:
 
 def test_update_is_checked_against_what_the_container_has() -> None:
     with pytest.raises(ConflictError, match="memoryswap"):
-        check_update(UpdateConfig(memory=2**30), HostConfig(memory=2**20, memory_swap=2**21))
+        check_update_of(HostConfig(memory=2**20, memory_swap=2**21), UpdateConfig(memory=2**30))
+    with pytest.raises(ConflictError, match="memoryswap"):
+        check_update_of(HostConfig(), UpdateConfig(memory=2**30))
     with pytest.raises(InvalidArgumentError, match="AutoRemove"):
-        check_update(
-            decode(UpdateConfig, b'{"RestartPolicy":{"Name":"always"}}'),
+        check_update_of(
             HostConfig(auto_remove=True),
+            decode(UpdateConfig, b'{"RestartPolicy":{"Name":"always"}}'),
         )
 
 

@@ -128,7 +128,9 @@ def _exit_code(value: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise InvalidArgumentError(f'strconv.Atoi: parsing "{value}": invalid syntax') from None
+        raise InvalidArgumentError(
+            f"invalid filter 'exited={value}': strconv.Atoi: parsing \"{value}\": invalid syntax"
+        ) from None
 
 
 def _ports(filters: Filters, name: str) -> frozenset[str]:

@@ -20,6 +20,7 @@ from flotilla_engine.records import (
     NodeRecord,
 )
 from flotilla_engine.updates import UpdateConfig
+from flotilla_engine.validate.updates import check_update_of
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.calls import NodeCalls
 from flotilla_gateway.domain.default_networks import default_endpoint
@@ -198,10 +199,9 @@ class Containers:
         try:
             await self._change(method, request, located, timeout_s=within)
         except InvalidArgumentError as error:
-            verb = "stop" if method is agent.STOP else "restart"
-            raise InvalidArgumentError(
-                f"cannot {verb} container: {reference}: {error.message}"
-            ) from error
+            is_stop = method is agent.STOP
+            failed = "cannot stop container:" if is_stop else "Cannot restart container"
+            raise InvalidArgumentError(f"{failed} {reference}: {error.message}") from error
 
     async def kill(self, reference: str, view: View = FLEET, *, signal: str) -> None:
         """Send a signal."""
@@ -269,8 +269,13 @@ class Containers:
 
     async def update(self, reference: str, update: UpdateConfig, view: View = FLEET) -> list[str]:
         """Change limits and the restart policy; returns warnings."""
+        warnings = validate.check_update(update)
         located = await self._locator.container(reference, view)
-        warnings = validate.check_update(update, located.record.host_config)
+        try:
+            check_update_of(located.record.host_config, update)
+        except FlotillaError as error:
+            wrong = f"Cannot update container {located.id}: {error.message}"
+            raise FlotillaError(error.kind, wrong) from error
         info = (await self._nodes.get(located.node_id)).info
         warnings += validate.check_on_node(update, info)
         request = agent.UpdateRequest(container=located.id, update=update)

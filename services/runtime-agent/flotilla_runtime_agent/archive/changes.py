@@ -26,17 +26,18 @@ class Kind(IntEnum):
 
 
 def changes(upper: Path, lower: Sequence[Path]) -> list[Change]:
-    """Return what differs between the layers below and the writable one, by path. Blocks."""
+    """Return what differs between the layers below and the writable one, by path. Blocks.
+
+    The folders above a change count as modified.
+    """
     found: dict[str, Kind] = {}
     for path, status in _walk(upper, ""):
         kind = _kind_of(upper, lower, path, status)
         if kind is None:
             continue
-        if kind != Kind.MODIFIED:
-            parent = os.path.dirname(path)
-            if parent != "/":
-                found.setdefault(parent, Kind.MODIFIED)
         found[path] = kind
+        while (path := os.path.dirname(path)) != "/":
+            found.setdefault(path, Kind.MODIFIED)
     return [Change(path=path, kind=found[path]) for path in sorted(found)]
 
 

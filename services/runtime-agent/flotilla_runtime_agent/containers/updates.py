@@ -48,8 +48,6 @@ async def update(container: Container, asked: UpdateConfig) -> None:
         changed = host.model_copy(update=changes)
         if asked.nano_cpus:
             changed.cpu_period = changed.cpu_quota = 0
-        if asked.memory and not asked.memory_swap and host.memory_swap == host.memory * 2 != 0:
-            changed.memory_swap = asked.memory * 2
         if asked.restart_policy.name:
             changed.restart_policy = asked.restart_policy
         if container.is_live and changes:
