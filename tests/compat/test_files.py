@@ -73,7 +73,7 @@ def test_cp_tells_what_is_missing(docker: Docker, start: Start, tmp_path: Path) 
     identifier = start()
     missing = docker("cp", f"{identifier}:/nope", str(tmp_path))
     assert missing.code == 1
-    assert "Could not find the file /nope in container" in missing.stderr
+    assert f"Could not find the file /nope in container {identifier}" in missing.stderr
     (tmp_path / "file").write_text("x")
     no_folder = docker("cp", str(tmp_path / "file"), f"{identifier}:/nope/")
     assert no_folder.code == 1

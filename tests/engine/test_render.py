@@ -194,7 +194,10 @@ def test_networks_and_volumes_look_as_in_dockerd() -> None:
     assert fields["IPAM"] == {"Driver": "default", "Options": None, "Config": None}
     assert "EnableIPv4" not in fields
     assert network_fields(network, version=(1, 48))["EnableIPv4"] is True
-    volume = volume_fields(VolumeRecord(name="v", created=NOW), node_name="one")
+    record = VolumeRecord(name="v", created=NOW)
+    silent = volume_fields(record, node_name="one", is_silent=True)
+    assert silent["Status"] == {"Node": {"Name": "one", "Status": "unreachable"}}
+    volume = volume_fields(record, node_name="one")
     assert (volume["Labels"], volume["Options"]) == (None, None)
     assert volume["CreatedAt"] == "2026-01-02T03:04:05Z"
     assert volume["Status"] == {"Node": {"Name": "one"}}

@@ -209,9 +209,10 @@ class StatsRequest(ContainerRequest):
 
 
 class ArchiveRequest(ContainerRequest):
-    """A path in a container."""
+    """A path in a container; ``reference`` is what the client calls the container."""
 
     path: str
+    reference: str = ""
 
 
 class ArchivePutRequest(ArchiveRequest):

@@ -8,9 +8,13 @@ ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 
 
 def volume_fields(
-    volume: VolumeRecord, *, node_name: str = "", usage: VolumeUsage | None = None
+    volume: VolumeRecord,
+    *,
+    node_name: str = "",
+    is_silent: bool = False,
+    usage: VolumeUsage | None = None,
 ) -> dict[str, Any]:
-    """Return ``Volume``; ``Status`` says on which node it is, once it is on one."""
+    """Return ``Volume``; ``Status`` says on which node it is, and whether that one is silent."""
     labels = dict(volume.labels)
     if volume.anonymous:
         labels.setdefault(ANONYMOUS_LABEL, "")
@@ -24,7 +28,8 @@ def volume_fields(
         "Scope": "local",
     }
     if node_name:
-        fields["Status"] = {"Node": {"Name": node_name}}
+        silence = {"Status": "unreachable"} if is_silent else {}
+        fields["Status"] = {"Node": {"Name": node_name, **silence}}
     if usage is not None:
         fields["UsageData"] = {"Size": usage.size_bytes, "RefCount": usage.ref_count}
     return fields

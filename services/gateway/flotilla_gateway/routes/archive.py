@@ -54,7 +54,7 @@ async def stat(
     """Describe a path."""
     path = _path(request)
     located = await fleet.locator.container(name, view)
-    asked = agent.ArchiveRequest(container=located.id, path=path)
+    asked = agent.ArchiveRequest(container=located.id, reference=name, path=path)
     found = await bus.call(agent.ARCHIVE_STAT, asked, node=located.node_id)
     return Response(None, 200, _stat_header(found))
 
@@ -66,7 +66,7 @@ async def download(
     """Send a path as tar, compressed if the client takes that."""
     path = _path(request)
     located = await fleet.locator.container(name, view)
-    asked = agent.ArchiveRequest(container=located.id, path=path)
+    asked = agent.ArchiveRequest(container=located.id, reference=name, path=path)
     found, stream = await bus.open(agent.ARCHIVE_GET, asked, node=located.node_id)
     headers = _stat_header(found)
     encoding = _encoding(request.headers.get("accept-encoding", ""))
@@ -101,6 +101,7 @@ async def upload(
     located = await fleet.locator.container(name, view)
     asked = agent.ArchivePutRequest(
         container=located.id,
+        reference=name,
         path=path,
         no_overwrite_dir_non_dir=query.flag("noOverwriteDirNonDir"),
         copy_uid_gid=query.flag("copyUIDGID"),

@@ -49,7 +49,10 @@ async def create(request: Request, fleet: FleetDep, view: ViewDep) -> Response:
 
 async def _fields(fleet: Fleet, volume: VolumeRecord) -> dict[str, Any]:
     node = (await fleet.nodes.known()).get(volume.node_id)
-    return volume_fields(volume, node_name=node.name if node else "")
+    if node is None:
+        return volume_fields(volume)
+    is_silent = fleet.nodes.silent_s(node) is not None
+    return volume_fields(volume, node_name=node.name, is_silent=is_silent)
 
 
 @router.get("", operation_id="VolumeList")

@@ -178,14 +178,14 @@ class Content:
         """``archive.stat``."""
         container = self._containers.get(request.container)
         async with self._view(container, with_mounts=True) as view:
-            return await files.stat_path(view, request.path, container.record.name)
+            return await files.stat_path(view, request.path, _told(request, container))
 
     async def archive_get(
         self, request: agent.ArchiveRequest, accept: Accept[agent.PathStat]
     ) -> None:
         """``archive.get``."""
         container = self._containers.get(request.container)
-        name = container.record.name
+        name = _told(request, container)
         async with self._view(container, with_mounts=True) as view:
             stream = await accept(await files.stat_path(view, request.path, name))
             await files.send_path(view, request.path, name, stream)
@@ -204,7 +204,7 @@ class Content:
             await files.receive_path(
                 view,
                 request.path,
-                container.record.name,
+                _told(request, container),
                 stream,
                 no_overwrite_dir_non_dir=request.no_overwrite_dir_non_dir,
                 owner=owner,
@@ -245,3 +245,8 @@ class Content:
             raise
         except OSError as error:
             raise InternalError(f"volume {name} cannot be filled: {error}") from error
+
+
+def _told(request: agent.ArchiveRequest, container: Container) -> str:
+    """Return what errors call the container: what the client did."""
+    return request.reference or container.record.name
