@@ -57,8 +57,12 @@ def test_fluentd_message() -> None:
 
 
 def test_journal_entry_with_newlines() -> None:
-    entry = journald.encode(Line(1, 1, b"a\nb"), _ORIGIN)
+    encoder = journald.Encoder(_ORIGIN)
+    (entry,) = encoder(Line(1, 1, b"a\nb"))
     assert entry.startswith(b"MESSAGE\n\x03\0\0\0\0\0\0\0a\nb\nPRIORITY=6\n")
+    (entry,) = encoder(_LINE)
+    assert b"\nSYSLOG_TIMESTAMP=2023-11-14T22:13:20.123Z\n" in entry
+    assert b"\nCONTAINER_LOG_ORDINAL=2\n" in entry
 
 
 async def test_lines_reach_a_syslog_server_and_stay_readable(node: SmallNode) -> None:

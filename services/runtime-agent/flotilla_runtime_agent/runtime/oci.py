@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def _is_told(fifo: int) -> bool:
         return False
 
 
-async def _command(runtime: OciRuntime, *words: str, stdin: bytes = b"") -> bytes:
-    done = await run(runtime.command(*words), stdin=stdin, env=ENVIRONMENT)
+async def _command(runtime: OciRuntime, *words: str | Path) -> bytes:
+    done = await run(runtime.command(*words), env=ENVIRONMENT)
     if done.code:
         raise RuntimeFailedError(runtime_message(done.stderr.decode(errors="replace")))
     return done.stdout
@@ -67,8 +68,13 @@ async def _command(runtime: OciRuntime, *words: str, stdin: bytes = b"") -> byte
 
 async def update(runtime: OciRuntime, container_id: str, resources: dict[str, object]) -> None:
     """Change the limits of a running container. Raises: RuntimeFailedError."""
-    document = json.dumps(resources).encode()
-    await _command(runtime, "update", "--resources", "-", container_id, stdin=document)
+    # A file: crun cannot open its standard input anew when that is a socket, as asyncio's is.
+    file = runtime.root / f".resources-{secrets.token_hex(8)}"
+    file.write_text(json.dumps(resources))
+    try:
+        await _command(runtime, "update", "--resources", file, container_id)
+    finally:
+        file.unlink(missing_ok=True)
 
 
 async def delete(runtime: OciRuntime, container_id: str) -> None:

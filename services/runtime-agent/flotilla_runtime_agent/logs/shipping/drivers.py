@@ -89,7 +89,7 @@ def driver_of(config: LogConfig, origin: Origin) -> Driver:
             address = Address("unixgram", path=str(JOURNAL_SOCKET))
             return Driver(
                 address,
-                lambda line: iter((journald.encode(line, origin),)),
+                journald.Encoder(origin),
                 refusal=lambda _address, _error: "journald is not enabled on this host",
             )
 

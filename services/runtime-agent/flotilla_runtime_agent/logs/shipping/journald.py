@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import re
+import secrets
 import struct
+from collections.abc import Iterator
 
+from flotilla_engine.timestamps import rfc3339_nano_of_ns
 from flotilla_runtime_agent.logs.shipping.message import STDERR, Line, Origin
 
 _INFO, _ERROR = 6, 3
 _FORBIDDEN = re.compile(r"[^A-Z0-9_]")
 
 
-def encode(line: Line, origin: Origin) -> bytes:
+class Encoder:
+    """Numbers the entries of one run of a driver, by which a reader can put them in order."""
+
+    def __init__(self, origin: Origin) -> None:
+        """Begin a run."""
+        self._origin = origin
+        self._epoch = secrets.token_hex(32)
+        self._ordinal = 0
+
+    def __call__(self, line: Line) -> Iterator[bytes]:
+        """Yield the entry of a line."""
+        self._ordinal += 1
+        yield encode(line, self._origin, epoch=self._epoch, ordinal=self._ordinal)
+
+
+def encode(line: Line, origin: Origin, *, epoch: str, ordinal: int) -> bytes:
     """Return one entry."""
     fields: dict[str, bytes] = {
         "MESSAGE": line.content,
@@ -22,7 +40,9 @@ def encode(line: Line, origin: Origin) -> bytes:
         "CONTAINER_TAG": origin.tag.encode(),
         "IMAGE_NAME": origin.image_name.encode(),
         "SYSLOG_IDENTIFIER": origin.tag.encode(),
-        "SYSLOG_TIMESTAMP": b"%d" % (line.time_ns // 1000),
+        "SYSLOG_TIMESTAMP": rfc3339_nano_of_ns(line.time_ns).encode(),
+        "CONTAINER_LOG_EPOCH": epoch.encode(),
+        "CONTAINER_LOG_ORDINAL": b"%d" % ordinal,
     }
     for name, value in origin.extra.items():
         fields[_FORBIDDEN.sub("_", name.upper()).lstrip("_")] = value.encode()
