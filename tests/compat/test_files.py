@@ -131,6 +131,28 @@ def test_put_archive_refuses(
     assert text in answer.json()["message"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "link", "text"),
+    [
+        (b"V", "", "unhandled tar header type 86"),
+        (tarfile.LNKTYPE, "../../x", 'invalid hardlink "/x" -> "../../x"'),
+    ],
+)
+def test_put_archive_refuses_strange_entries(
+    api: httpx.Client, start: Start, kind: bytes, link: str, text: str
+) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("entry")
+        info.type, info.linkname = kind, link
+        archive.addfile(info)
+    answer = api.put(
+        f"/containers/{start()}/archive", params={"path": "/tmp"}, content=buffer.getvalue()
+    )
+    assert answer.status_code in (400, 500)
+    assert text in answer.json()["message"]
+
+
 def test_read_only_root_refuses_files(api: httpx.Client) -> None:
     identifier = created(api, {"Cmd": ["true"], "HostConfig": {"ReadonlyRootfs": True}})
     answer = api.put(

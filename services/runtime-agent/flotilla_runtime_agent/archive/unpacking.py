@@ -57,8 +57,7 @@ def unpack(incoming: Iterator[Buffer], how: Unpacking) -> None:
         if not os.path.lexists(parent):
             os.makedirs(parent, 0o755)
         _make_way(entry, path, how)
-        if not _create(reader, entry, path, how):
-            continue
+        _create(reader, entry, path, how)
         _set_attributes(entry, path, how)
         if entry.kind == DIRECTORY:
             folders.append((path, entry.mtime))
@@ -104,7 +103,7 @@ def _make_way(entry: Entry, path: str, how: Unpacking) -> None:
         os.unlink(path)
 
 
-def _create(reader: TarReader, entry: Entry, path: str, how: Unpacking) -> bool:
+def _create(reader: TarReader, entry: Entry, path: str, how: Unpacking) -> None:
     if entry.kind == DIRECTORY:
         with contextlib.suppress(FileExistsError):
             os.mkdir(path, entry.mode)
@@ -113,15 +112,22 @@ def _create(reader: TarReader, entry: Entry, path: str, how: Unpacking) -> bool:
     elif entry.kind == SYMLINK:
         os.symlink(entry.link, path)
     elif entry.kind == HARD_LINK:
-        os.link(_place(how.folder, entry.link), path, follow_symlinks=False)
+        os.link(_linked(how.folder, entry.link), path, follow_symlinks=False)
     elif entry.kind == FIFO:
         os.mkfifo(path, entry.mode)
     elif entry.kind in (CHARACTER, BLOCK):
         type_bits = stat.S_IFCHR if entry.kind == CHARACTER else stat.S_IFBLK
         os.mknod(path, type_bits | entry.mode, os.makedev(*entry.device))
     else:
-        return False
-    return True
+        raise InvalidArgumentError(f"unhandled tar header type {ord(entry.kind)}")
+
+
+def _linked(folder: str, name: str) -> str:
+    try:
+        return _place(folder, name)
+    except InvalidArgumentError:
+        target = posixpath.normpath(f"{folder}/{name}")
+        raise InvalidArgumentError(f'invalid hardlink "{target}" -> "{name}"') from None
 
 
 def _set_attributes(entry: Entry, path: str, how: Unpacking) -> None:
