@@ -27,9 +27,26 @@ def test_parts_of_a_line_are_one_line() -> None:
     chunk = _record(_A, b"stdout P", b"be") + _record(_A, b"stdout F", b"gin")
     assert Renderer(mux=False).render(chunk) == b"begin\n"
     stamped = Renderer(mux=False, timestamps=True, details=b"a=b ")
-    assert stamped.render(_record(_A, b"stdout P", b"be")) == _A + b"Z a=b be"
-    assert stamped.render(_record(_B, b"stdout F", b"gin")) == b"gin\n"
+    assert stamped.render(_record(_A, b"stdout P", b"be")) == b""
+    assert stamped.render(_record(_B, b"stdout F", b"gin")) == _A + b"Z a=b begin\n"
     assert stamped.render(_record(_B, b"stdout F", b"x")) == _B + b"Z a=b x\n"
+
+
+def test_nothing_comes_between_the_parts_of_a_line() -> None:
+    renderer = Renderer()
+    chunk = _record(_A, b"stdout P", b"be") + _record(_A, b"stderr F", b"bad")
+    assert renderer.render(chunk) == frame(2, b"bad\n")
+    assert renderer.render(_record(_B, b"stdout F", b"gin")) == frame(1, b"begin\n")
+    assert renderer.finish() == b""
+
+
+def test_parts_are_not_held_for_ever() -> None:
+    renderer = Renderer(mux=False, timestamps=True)
+    part = _record(_A, b"stdout P", b"x" * 9000)
+    assert renderer.render(part) == b""
+    assert renderer.render(part) == _A + b"Z " + b"x" * 18000
+    assert renderer.render(_record(_B, b"stdout P", b"y")) == b""
+    assert renderer.finish() == b"y"
 
 
 def test_since_and_until() -> None:

@@ -97,7 +97,9 @@ async def read(
             if rendered:
                 yield rendered
             if renderer.is_past:
-                return
+                break
+    if rest := renderer.finish():
+        yield rest
 
 
 async def chunks(

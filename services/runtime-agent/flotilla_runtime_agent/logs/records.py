@@ -1,8 +1,9 @@
 """conmon's log format: one record per line, ``TIME STREAM F|P CONTENT``; no I/O here.
 
 ``F`` ends a line of the process, ``P`` is a part of one. Times are in UTC with nine digits, so
-that everything before the content has a fixed width and lines need no parsing. Parts are passed
-on as they come; lines of any length need no memory.
+that everything before the content has a fixed width and lines need no parsing. The parts of a
+line are held until it is whole, as nothing of the other stream may come between them, but not for
+longer than dockerd does: lines of any length need no memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _TIME_WIDTH = 29  # without the offset: 2026-01-02T03:04:05.123456789
 _STREAM_AT = 36
 _FLAG_AT = 43
 _CONTENT_AT = 45
+_HELD_BYTES = 16 * 1024
 _PARTS = {b"stdout P ", b"stderr P "}
 _KINDS = {b"stdout F ", b"stderr F ", *_PARTS}
 
@@ -83,6 +85,7 @@ class Renderer:
     until: bytes = b""
     is_past: bool = False
     _inside: set[int] = field(default_factory=set)  # streams that are within a line
+    _open: dict[bytes, bytes] = field(default_factory=dict)  # by stream, parts that are held
 
     def render(self, chunk: bytes) -> bytes:
         """Render records; the chunk ends with a newline."""
@@ -91,6 +94,31 @@ class Renderer:
         kinds = {line[_STREAM_AT:_CONTENT_AT] for line in lines}
         if not kinds <= _KINDS:  # something torn
             lines = [line for line in lines if line[_STREAM_AT:_CONTENT_AT] in _KINDS]
+        if self._open or not kinds.isdisjoint(_PARTS):
+            lines = self._joined(lines)
+            kinds = {line[_STREAM_AT:_CONTENT_AT] for line in lines}
+        return self._rendered(lines, kinds)
+
+    def finish(self) -> bytes:
+        """Render what was held: no more can come."""
+        lines, self._open = list(self._open.values()), {}
+        return self._rendered(lines, {line[_STREAM_AT:_CONTENT_AT] for line in lines})
+
+    def _joined(self, lines: list[bytes]) -> list[bytes]:
+        """Put parts before what follows them; the time is that of the first part."""
+        joined = []
+        for line in lines:
+            stream = _stream_of(line)
+            if head := self._open.pop(stream, b""):
+                kind, content = line[_FLAG_AT:_CONTENT_AT], line[_CONTENT_AT:]
+                line = b"%b%b%b%b" % (head[:_FLAG_AT], kind, head[_CONTENT_AT:], content)
+            if line[_FLAG_AT : _FLAG_AT + 1] == b"P" and len(line) < _HELD_BYTES:
+                self._open[stream] = line
+            else:
+                joined.append(line)
+        return joined
+
+    def _rendered(self, lines: list[bytes], kinds: set[bytes]) -> bytes:
         lines = self._within(lines)
         if not lines:
             return b""
