@@ -46,6 +46,27 @@ async def test_answer_comes_back_typed(caller: Bus, server: Bus) -> None:
     assert caller.open_inboxes == 0
 
 
+async def test_what_was_asked_of_a_node_is_sent_again(caller: Bus, server: Bus) -> None:
+    asked = asyncio.Event()
+
+    async def lost_at_first(_: Question) -> Answer:
+        if not asked.is_set():
+            asked.set()
+            await asyncio.Event().wait()
+        return Answer(text="at last")
+
+    async with Service(server, name="agent", node="n1") as service:
+        service.handle(NODE_ECHO, lost_at_first)
+        await service.ready()
+        call = asyncio.create_task(caller.call(NODE_ECHO, Question(), node="n1"))
+        await asked.wait()
+        caller.ask_again("n2")
+        caller.ask_again("n1")
+        async with asyncio.timeout(20):
+            assert (await call).text == "at last"
+    assert server.connections == 1
+
+
 async def test_node_method_reaches_that_node_alone(caller: Bus, server: Bus) -> None:
     async def name(_: Question) -> Answer:
         return Answer(text="one")

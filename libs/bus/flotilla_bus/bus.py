@@ -76,6 +76,17 @@ class Bus:
         """Return as soon as NATS is there."""
         await self.connection.connected.wait()
 
+    @property
+    def connections(self) -> int:
+        """How often this end has connected to NATS."""
+        return self.connection.connections
+
+    def ask_again(self, node: str) -> None:
+        """Send what was asked of a node again: it has a new connection, the old one lost things."""
+        for question in list(self._questions):
+            if question.node == node:
+                question.send_again()
+
     async def flush(self, timeout_s: float = 5) -> None:
         """Return when NATS has taken all that was sent and subscribed.
 
@@ -126,7 +137,7 @@ class Bus:
         if method.mutating:
             head[headers.REQUEST_ID] = request_id or secrets.token_hex(16)
         subject = self._subject(method, node)
-        with self.asking(self.target(method.service, node)) as question:
+        with self.asking(self.target(method.service, node), node) as question:
             answer = await question.ask(subject, dumped(request), head, timeout_s)
         return _parsed(method, answer)
 
@@ -150,7 +161,7 @@ class Bus:
             FlotillaError: As of ``call``.
         """
         subject = self._subject(method, node)
-        opening = Opening(self, self.target(method.service, node))
+        opening = Opening(self, self.target(method.service, node), node)
         try:
             with self._under_way(opening):
                 answer = await opening.ask(subject, dumped(request), opening.head(), timeout_s)
@@ -206,9 +217,9 @@ class Bus:
         return f"service {service}" if node is None else f"node {self.name_of_node(node)}"
 
     @contextlib.contextmanager
-    def asking(self, target: str) -> Iterator[Question]:
+    def asking(self, target: str, node: str | None = None) -> Iterator[Question]:
         """Return a question, which is sent again after a reconnect, for the length of the block."""
-        question = Question(self.connection, self.mailbox, target)
+        question = Question(self.connection, self.mailbox, target, node)
         try:
             with self._under_way(question):
                 yield question

@@ -92,6 +92,7 @@ class Connection:
         self._client: Client | None = None
         self._listeners: list[Listener] = []
         self._lost = asyncio.Event()
+        self.connections = 0
         self._last_error = ""
         self.inbox_prefix = f"_INBOX.{identity}"
         self.connected = asyncio.Event()
@@ -232,6 +233,7 @@ class Connection:
         )
 
     async def _on_connected(self) -> None:
+        self.connections += 1
         self.last_change = asyncio.get_running_loop().time()
         self._last_error = ""
         writer = getattr(self.client._transport, "_io_writer", None)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Opening(Question):
     """A request for a stream, which begins with the answer, on NATS or on a direct connection."""
 
-    def __init__(self, bus: Bus, target: str) -> None:
+    def __init__(self, bus: Bus, target: str, node: str | None) -> None:
         """Claim an inbox, and offer a direct connection where there is a listener."""
-        super().__init__(bus.connection, bus.mailbox, target)
+        super().__init__(bus.connection, bus.mailbox, target, node)
         self._bus = bus
         self._stream: Stream | None = None
         self._is_direct = False

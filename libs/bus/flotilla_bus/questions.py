@@ -25,11 +25,15 @@ _COME_BACK_STEP_S = 0.1
 class Question:
     """A request and the inbox for its answer.
 
-    ``target`` names who is asked in errors. Used as a context manager, which gives the inbox back.
+    ``target`` names who is asked in errors; ``node`` is the node that is asked.
+    Used as a context manager, which gives the inbox back.
     """
 
-    def __init__(self, connection: Connection, mailbox: Mailbox, target: str) -> None:
+    def __init__(
+        self, connection: Connection, mailbox: Mailbox, target: str, node: str | None = None
+    ) -> None:
         """Claim an inbox."""
+        self.node = node
         self._connection = connection
         self._mailbox = mailbox
         self._target = target

@@ -227,7 +227,10 @@ class Membership:
         while True:
             running = sum(container.record.state.running for container in self._containers)
             beat = gateway.Heartbeat(
-                node_id=identifier, containers_running=running, load=os.getloadavg()[0]
+                node_id=identifier,
+                connections=self._bus.connections,
+                containers_running=running,
+                load=os.getloadavg()[0],
             )
             try:
                 await self._bus.publish(gateway.HEARTBEAT, beat)

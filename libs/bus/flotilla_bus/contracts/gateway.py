@@ -63,9 +63,14 @@ class SyncAnswer(Message):
 
 
 class Heartbeat(Message):
-    """A sign of life, every two seconds; load and number of containers are informative."""
+    """A sign of life, every two seconds; load and number of containers are informative.
+
+    ``connections`` counts the node's connections to NATS: with a new one, what was asked of the
+    node, or its answer, may have got lost.
+    """
 
     node_id: str
+    connections: int = 0
     containers_running: int = 0
     load: float = 0.0
 

@@ -57,6 +57,7 @@ class Nodes:
         self._cache: dict[str, KnownNode] = {}
         self._lost: dict[str, set[asyncio.Future[str]]] = {}
         self._sessions: dict[str, str] = {}
+        self._connections: dict[str, int] = {}
         self._started = time.monotonic()
         self._cached_at = 0.0
 
@@ -80,6 +81,12 @@ class Nodes:
             return False
         self._written[node_id] = now
         return True
+
+    def has_reconnected(self, node_id: str, connections: int) -> bool:
+        """Note how often a node has connected to NATS; True if that is more than was known."""
+        known = self._connections.get(node_id, connections)
+        self._connections[node_id] = connections
+        return connections > known
 
     def lost(self, node_id: str) -> "asyncio.Future[str]":
         """Return what is done, with the reason, when the node restarts or goes silent."""

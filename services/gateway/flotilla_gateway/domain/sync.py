@@ -49,6 +49,8 @@ class NodeSync:
         """Follow the nodes' signs of life until cancelled."""
         async with self._bus.subscribe(gateway.HEARTBEAT) as heartbeats:
             async for heartbeat in heartbeats:
+                if self._nodes.has_reconnected(heartbeat.speaker, heartbeat.body.connections):
+                    self._bus.ask_again(heartbeat.speaker)
                 if self._nodes.heard(heartbeat.speaker):
                     try:
                         await self._catalogue.nodes.seen(heartbeat.speaker)
