@@ -65,6 +65,10 @@ def _host(**fields: Any) -> dict[str, Any]:
         ({"User": "-1"}, "uids and gids must be in range 0-2147483647"),
         (_host(CpuShares=-1), "shares: invalid argument"),
         (
+            _log("json-file", labels_regex="("),
+            f"{_NO_DRIVER}error parsing regexp: missing closing ): `(`",
+        ),
+        (
             _host(SecurityOpt=["seccomp=bad"]),
             "Decoding seccomp profile failed: invalid character 'b' looking for beginning of value",
         ),
@@ -117,6 +121,16 @@ def test_start_refuses(
             "invalid config for network bridge: EndpointsConfig is nil",
         ),
         (
+            {
+                "MacAddress": "02:42:ac:11:00:99",
+                "NetworkingConfig": {
+                    "EndpointsConfig": {"bridge": {"MacAddress": "02:42:ac:11:00:98"}}
+                },
+            },
+            "the container-wide MAC address must match the endpoint-specific MAC address for the "
+            "main network, or be left empty",
+        ),
+        (
             _host(CpuRealtimePeriod=1000, CpuRealtimeRuntime=2000),
             "cpu real-time runtime cannot be higher than cpu real-time period",
         ),
@@ -166,6 +180,20 @@ def test_no_health_check_of_an_unknown_kind(api: httpx.Client, inspect: Inspect)
     identifier = created(api, body)
     assert api.post(f"/containers/{identifier}/start").status_code == 204
     assert "Health" not in inspect(identifier)["State"]
+
+
+def test_a_container_without_network(docker: Docker, api: httpx.Client, inspect: Inspect) -> None:
+    identifier = created(api, {"Cmd": ["ls", "/sys/class/net"], "NetworkDisabled": True})
+    assert docker("start", "-a", identifier).checked().out == "lo"
+    assert inspect(identifier)["NetworkSettings"]["Networks"] == {}
+    docker("rm", identifier).checked()
+
+
+def test_the_mac_address_of_a_container_is_shown(api: httpx.Client) -> None:
+    identifier = created(api, {"Cmd": ["true"], "MacAddress": "02:42:ac:11:00:99"})
+    shown = api.get(f"/containers/{identifier}/json").json()
+    assert shown["Config"]["MacAddress"] == "02:42:ac:11:00:99"
+    assert api.delete(f"/containers/{identifier}").status_code == 204
 
 
 def test_events_of_no_network(docker: Docker) -> None:

@@ -116,6 +116,8 @@ def move_mac_address(
                     settings.mac_address = ""
         return []
     mode = host_config.network_mode or "default"
+    if mode == "default" and "bridge" in endpoints:
+        mode = "bridge"
     has_networks = mode not in ("host", "none") and not mode.startswith("container:")
     if version < (1, 44):
         if not has_networks:
@@ -131,6 +133,7 @@ def move_mac_address(
                 "for the main network, or be left empty"
             )
         settings.mac_address = mac
+    config.mac_address = mac  # which inspect shows
     return [
         "The container-wide MacAddress field is now deprecated. "
         "It should be specified in EndpointsConfig instead."

@@ -78,7 +78,7 @@ class Drafts:
         host_config = await self._references.resolved(host_config, homes)
         volumes_from = await self._references.volumes_from(host_config, homes)
         volumes = await self._references.volumes(config, host_config, homes)
-        networks = await self._asked_networks(host_config, request.networking, config.hostname)
+        networks = await self._asked_networks(config, host_config, request.networking)
         return Draft(
             name=request.name,
             image=image,
@@ -113,14 +113,14 @@ class Drafts:
         return answer.image
 
     async def _asked_networks(
-        self, host_config: HostConfig, networking: NetworkingConfig, hostname: str
+        self, config: ContainerConfig, host_config: HostConfig, networking: NetworkingConfig
     ) -> dict[str, tuple[NetworkRecord | None, EndpointSettings]]:
         """Return the networks by name; a network that is not there yet is None.
 
         A host name that was asked for is a name in each of them.
         """
-        mode = host_config.network_mode
-        if mode.startswith("container:"):
+        mode, hostname = host_config.network_mode, config.hostname
+        if config.network_disabled or mode.startswith("container:"):
             return {}
         asked = {
             "bridge" if name == "default" else name: settings or EndpointSettings()

@@ -20,7 +20,7 @@ from flotilla_runtime_agent.containers.host import Host
 from flotilla_runtime_agent.containers.store import Stored
 from flotilla_runtime_agent.logs import drivers
 from flotilla_runtime_agent.logs.shipping.drivers import check_shipping
-from flotilla_runtime_agent.spec import apparmor, capabilities, devices
+from flotilla_runtime_agent.spec import apparmor, capabilities
 from flotilla_runtime_agent.spec.build import check_security_options
 from flotilla_runtime_agent.spec.inroot import make_folders
 from flotilla_runtime_agent.spec.mounts import PlannedMount
@@ -75,15 +75,13 @@ class Creation:
         config, host = wanted.config, wanted.host_config
         self._host.runtime(host.runtime)
         drivers.check(host.log_config)
-        check_shipping(host.log_config, drivers.extra_attributes(host.log_config, config))
+        check_shipping(host.log_config)
         check_security_options(host.security_opt)
         capabilities.of_container(host.cap_add, host.cap_drop, privileged=host.privileged)
         if host.storage_opt:
             raise InternalError(
                 "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
             )
-        for rule in host.device_cgroup_rules:
-            devices.parse_rule(rule)
         inherited = mount_plan.from_others(wanted.volumes_from, self._mounts_of)
         return mount_plan.plan(config, host, inherited, self._host.paths.data)
 

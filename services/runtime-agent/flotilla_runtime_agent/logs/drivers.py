@@ -186,7 +186,10 @@ def _chosen(values: Mapping[str, str], names: str, pattern: str) -> dict[str, st
         try:
             expression = re.compile(pattern)
         except re.error as error:
-            raise InvalidArgumentError(f"error parsing regexp: {error}") from error
+            wrong = str(error.msg)
+            if wrong.startswith("missing )"):
+                wrong = f"missing closing ): `{pattern}`"
+            raise InvalidArgumentError(f"error parsing regexp: {wrong}") from error
         chosen.update({name: text for name, text in values.items() if expression.search(name)})
     return chosen
 

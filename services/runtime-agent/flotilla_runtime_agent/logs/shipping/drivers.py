@@ -179,14 +179,14 @@ def connects_first(config: LogConfig) -> bool:
     return config.type in SHIPPED and not is_async
 
 
-def check_shipping(config: LogConfig, extra: Mapping[str, str]) -> None:
+def check_shipping(config: LogConfig) -> None:
     """Refuse options with values that cannot be, at create.
 
     Raises:
         InvalidArgumentError: If one is wrong.
     """
     if config.type in SHIPPED:
-        driver_of(config, Origin("", "", "", "", "", "", "", extra))
+        driver_of(config, Origin("", "", "", "", "", "", "", {}))
     scheme, _, path = config.config.get("syslog-address", "").partition("://")
     if scheme in ("unix", "unixgram") and not Path(path).exists():
         raise InvalidArgumentError(f"stat {path}: no such file or directory")
