@@ -13,6 +13,8 @@ import pytest
 
 from flotilla_core.errors import InternalError
 from flotilla_engine.host_config import HostConfig, PortBinding
+from flotilla_runtime_agent.network.netlink.links import BridgeKind
+from flotilla_runtime_agent.network.netlink.route import RouteSocket
 from flotilla_runtime_agent.network.networks import NodeNetworks
 
 if TYPE_CHECKING:
@@ -186,6 +188,8 @@ async def test_legacy_link_and_extra_hosts(node: Node) -> None:
 
 
 async def test_macvlan_joins_the_uplinks_network(node: Node) -> None:
+    with RouteSocket() as route:  # the host, too, has an interface of the container's name
+        route.add_link("eth0", BridgeKind())
     state = node.network_state("lan", "10.99.0.0/24", options={"parent": "up0"})
     state.network.driver = "macvlan"
     endpoint = node.endpoint_of(state, "d" * 64, "lan", "10.99.0.9/24")

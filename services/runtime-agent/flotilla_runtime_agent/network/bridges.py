@@ -5,6 +5,7 @@ Everything here blocks briefly and belongs to the one thread that changes the ho
 
 import hashlib
 import ipaddress
+import secrets
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -149,9 +150,11 @@ class Bridges:
         """Give a namespace a macvlan interface of a host interface."""
         kind = MacvlanKind(mode, namespace_fd)
         index = self._parent(parent)
-        self._route.add_link(
-            plug.interface, kind, mtu=plug.mtu, mac_address=plug.mac_address, parent=index
-        )
+        # The kernel makes no link, wherever, whose name the host has: an uplink is often eth0, too.
+        made = f"fm{secrets.token_hex(6)}"
+        self._route.add_link(made, kind, mtu=plug.mtu, mac_address=plug.mac_address, parent=index)
+        with RouteSocket(namespace_fd) as route:
+            route.change_link(route.link(made).index, name=plug.interface)
         configure(plug, namespace_fd)
 
     def _parent(self, name: str) -> int:
