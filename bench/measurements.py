@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import network
 from bench.contenders import Contender
 
 _GIB = 2**30
@@ -216,5 +217,6 @@ ALL = (
     Measurement("stats --no-stream", "s", 3, running, _command("stats", "--no-stream", "one")),
     Measurement("top", "s", 10, running, _command("top", "one")),
     Measurement("diff", "s", 10, running, _command("diff", "one")),
+    Measurement("network: 4 GiB on one host", "s", 5, network.pair, network.transfer),
     Measurement("ps -a of 1,000 idle", "s", 10, crowded, _command("ps", "-a"), True),
 )

@@ -46,12 +46,17 @@ table inet {table} {{
 
     chain raw {{
         type filter hook prerouting priority raw; policy accept;
-        iifname @bridges ip daddr 127.0.0.0/8 drop
-        iifname @bridges ip daddr @tunnels4 udp dport {vxlan_port} drop
-        iifname @bridges ip6 daddr @tunnels6 udp dport {vxlan_port} drop
+        iifname @bridges jump sent
         iifname "{tunnel}*" udp dport {sealed_port} accept
         iifname "{tunnel}*" meta l4proto != ipv6-icmp drop
         meta nfproto ipv6 udp dport {sealed_port} fib daddr type local drop
+    }}
+    chain sent {{
+        ip daddr 127.0.0.0/8 drop
+        meta l4proto != udp return
+        udp dport != {vxlan_port} return
+        ip daddr @tunnels4 drop
+        ip6 daddr @tunnels6 drop
     }}
     chain sealed {{
         type filter hook output priority filter; policy accept;
@@ -80,8 +85,8 @@ table inet {table} {{
         oifname @bridges jump ours
     }}
     chain ours {{
-        iifname . oifname @pairs goto pass
         ct state established,related goto pass
+        iifname . oifname @pairs goto pass
         iifname @internal drop
         oifname @internal drop
         ct status dnat goto pass
