@@ -37,7 +37,7 @@ async def update(container: Container, asked: UpdateConfig) -> None:
         host = container.record.host_config
         if container.stored.is_removing or container.is_gone:
             raise ConflictError(
-                f"cannot update container {container.id}: container is marked for removal and "
+                f"Cannot update container {container.id}: container is marked for removal and "
                 "cannot be updated"
             )
         changes = {
@@ -55,7 +55,10 @@ async def update(container: Container, asked: UpdateConfig) -> None:
             try:
                 await oci.update(runtime, container.id, cgroups.resources(changed))
             except RuntimeFailedError as error:
-                raise InternalError(f"cannot update container {container.id}: {error}") from error
+                raise InternalError(
+                    f"Cannot update container {container.id}: {runtime.name} did not terminate "
+                    f"successfully: exit status 1: {error}\n: unknown"
+                ) from error
         container.record.host_config = changed
         container.save()
         container.event("update")
