@@ -199,7 +199,11 @@ class LocalVolumes:
     def _mount(self, name: str, container_id: str) -> MountedVolume:
         record = self._read(name)
         data = self.data_folder(name)
-        wanted = mount_of(record.options)
+        try:
+            wanted = mount_of(record.options)
+        except InternalError as error:
+            text = f"error while mounting volume '{data}': {error.message}"
+            raise InternalError(text) from error
         if wanted is not None and not is_mounted(data):
             mount(wanted, data)
         (self._folder / name / _USERS / container_id).touch()

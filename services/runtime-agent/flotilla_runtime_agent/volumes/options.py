@@ -7,6 +7,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from flotilla_core.errors import InternalError
+
 _ADDRESSED = ("nfs", "nfs4", "cifs")
 
 _SET = {
@@ -51,7 +53,11 @@ class OptionMount:
 
 
 def mount_of(options: Mapping[str, str]) -> OptionMount | None:
-    """Return the mount that the options describe; None for a plain folder."""
+    """Return the mount that the options describe; None for a plain folder.
+
+    Raises:
+        InternalError: If a server's name has no address.
+    """
     if not (options.get("device") or options.get("type")):
         return None
     kind = options.get("type", "")
@@ -64,7 +70,16 @@ def mount_of(options: Mapping[str, str]) -> OptionMount | None:
             flags &= ~_CLEAR[word]
         else:
             data.append(_resolved(word, kind))
-    return OptionMount(options.get("device", ""), kind, flags, ",".join(data))
+    device = options.get("device", "")
+    if kind == "cifs" and not any(word.startswith("addr=") for word in data):
+        device = _resolved_share(device)
+    return OptionMount(device, kind, flags, ",".join(data))
+
+
+def _resolved_share(device: str) -> str:
+    """Return ``//host/share`` with the host's address."""
+    host, slash, share = device.removeprefix("//").partition("/")
+    return f"//{_address(host)}{slash}{share}" if device.startswith("//") and host else device
 
 
 def _resolved(word: str, kind: str) -> str:
@@ -72,5 +87,14 @@ def _resolved(word: str, kind: str) -> str:
     key, _, host = word.partition("=")
     if key != "addr" or not host or not kind.startswith(_ADDRESSED):
         return word
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return f"addr={found[0][4][0]}"
+    return f"addr={_address(host)}"
+
+
+def _address(host: str) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise InternalError(
+            f"error resolving passed in network volume address: lookup {host}: no such host"
+        ) from error
+    return str(found[0][4][0])
