@@ -17,9 +17,11 @@ _TIMEOUT_S = 120
 def pair(contender: Contender) -> Iterator[None]:
     """Have two containers in a user network on one host."""
     _docker(contender, "network", "create", _NETWORK)
-    for name in _PAIR:
-        where = ("--network", _NETWORK, "--label", "flotilla.node=host1")
-        _docker(contender, "run", "-d", "--name", name, *where, "busybox", "sleep", "100000")
+    near, far = _PAIR
+    run = ("run", "-d", "--network", _NETWORK, "--name")
+    _docker(contender, *run, near, "busybox", "sleep", "100000")
+    beside = ("-e", f"affinity:container=={near}")  # nothing to dockerd
+    _docker(contender, *run, far, *beside, "busybox", "sleep", "100000")
     yield
     _docker(contender, "rm", "-f", *_PAIR)
     _docker(contender, "network", "rm", _NETWORK)
