@@ -31,6 +31,7 @@ async def test_default_bridge_gives_address_route_and_way_out(node: Node) -> Non
     assert settings.ip_prefix_len == 16
     assert settings.gateway == "172.17.0.1"
     assert settings.mac_address == "02:42:ac:11:00:02"
+    assert "brd 172.17.255.255" in place.command("ip", "-4", "addr", "show", "eth0")
     node.outside.serve(b"out", 80)
     # The neighbour outside sees the host's address: masqueraded.
     assert await asyncio.to_thread(place.fetch, OUTSIDE, 80) == b"out 10.99.0.1"

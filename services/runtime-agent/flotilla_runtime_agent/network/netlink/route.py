@@ -40,7 +40,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER = 1, 3, 4, 10
 IFLA_PROTINFO, IFLA_NET_NS_FD = 12, 28
 IFLA_BRPORT_MODE, IFLA_BRPORT_LEARNING = 4, 8
 IFLA_BRPORT_NEIGH_SUPPRESS, IFLA_BRPORT_ISOLATED = 32, 33
-IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
+IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 1, 4, 5, 6, 15
 NDA_DST, NDA_LLADDR = 1, 2
@@ -209,6 +209,9 @@ class RouteSocket:
         )
         packed = address.ip.packed
         payload = header + nl.attribute(IFA_LOCAL, packed) + nl.attribute(IFA_ADDRESS, packed)
+        if address.version == 4 and address.network.prefixlen < 31:
+            broadcast = address.network.broadcast_address.packed
+            payload += nl.attribute(IFA_BROADCAST, broadcast)
         self._create(RTM_NEWADDR, payload + nl.u32(IFA_FLAGS, IFA_F_NODAD))
 
     def delete_address(self, index: int, address: Interface) -> None:
