@@ -4,6 +4,7 @@ import json
 import time
 
 from flotilla_testing.stacks import Stack
+from flotilla_testing.waiting import eventually
 
 
 def _events(stack: Stack, path: str, names: tuple[str, ...]) -> list[dict[str, str]]:
@@ -26,3 +27,18 @@ def test_events_name_their_node(stack: Stack) -> None:
         assert [event["name"] for event in _events(stack, "/on/host2", names)] == ["event-host2"]
     finally:
         stack.engine.docker("rm", *names).checked()
+
+
+def test_events_name_the_networks_driver(stack: Stack) -> None:
+    docker = stack.engine.docker
+    docker("network", "create", "--driver", "overlay", "wide").checked()
+    try:
+        docker("run", "--rm", "--network", "wide", "busybox", "true").checked()
+        asked = (
+            *("events", "--since", "5m", "--until", "0s", "--filter", "network=wide"),
+            *("--format", "{{.Action}} {{.Actor.Attributes.type}}"),
+        )
+        expected = ["create overlay", "connect overlay", "disconnect overlay"]
+        eventually(lambda: docker(*asked).lines == expected)
+    finally:
+        docker("network", "rm", "wide").checked()

@@ -128,6 +128,9 @@ class NoNetworks:
     async def network_states(self) -> list[NetworkState]:
         return []
 
+    def driver_of(self, _network_id: str) -> str:
+        return "bridge"
+
     def address(self) -> str:
         return ""
 

@@ -173,6 +173,10 @@ class Networks(Protocol):
         """Return what is known of each user network, as applied last."""
         ...
 
+    def driver_of(self, network_id: str) -> str:
+        """Return the driver of a network; `bridge` for those that every node has by itself."""
+        ...
+
     def address(self) -> str:
         """Return where other nodes reach this host; empty if nowhere."""
         ...

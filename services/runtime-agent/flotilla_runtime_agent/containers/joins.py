@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flotilla_runtime_agent.containers.container import Container
 
+_WITHOUT_ADDRESS = {"host": "host", "none": "null"}
+"""The drivers of the networks that give no address."""
+
 
 class Joins:
     """What one container has joined."""
@@ -43,10 +46,11 @@ class Joins:
         self._unwire()
 
     def _network_events(self, action: str) -> None:
+        host = self._container.host
         for name, settings in self._container.record.networks.items():
-            kind = {"host": "host", "none": "null"}.get(name, "bridge")
+            kind = _WITHOUT_ADDRESS.get(name) or host.networks.driver_of(settings.network_id)
             attributes = {"container": self._container.id, "name": name, "type": kind}
-            self._container.host.outlet.event("network", action, settings.network_id, attributes)
+            host.outlet.event("network", action, settings.network_id, attributes)
 
     def _unwire(self) -> None:
         record = self._container.record

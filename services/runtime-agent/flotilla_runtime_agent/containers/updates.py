@@ -113,5 +113,6 @@ def _take(container: Container, attachment: Attachment) -> None:
 
 
 def _tell(container: Container, action: str, network_id: str, name: str) -> None:
-    attributes = {"container": container.id, "name": name, "type": "bridge"}
+    kind = container.host.networks.driver_of(network_id)
+    attributes = {"container": container.id, "name": name, "type": kind}
     container.host.outlet.event("network", action, network_id, attributes)

@@ -222,6 +222,11 @@ class NodeNetworks:
         """Return what is known of each user network, as applied last."""
         return self._states.all()
 
+    def driver_of(self, network_id: str) -> str:
+        """Return the driver of a network; `bridge` for those that every node has by itself."""
+        state = self._states.get(network_id)
+        return state.network.driver if state else "bridge"
+
     async def repair(self) -> bool:
         """Make again what others took away: firewall, tunnels, the network daemon.
 
