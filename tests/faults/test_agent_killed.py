@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from flotilla_cli import fleet as commands
+from flotilla_cli import stack
 from flotilla_testing import census
 from flotilla_testing.agreement import disagreements
 from flotilla_testing.census import Census
@@ -90,7 +92,8 @@ def test_killed_at_any_moment_it_leaves_nothing(fleet: Stack) -> None:
                 fleet.kill("agent-host1")
                 if chance.random() < 0.25:
                     _kill_while_it_adopts(fleet, chance.uniform(0.5, 3))
-                fleet.start("agent-host1")
+                # As `flotilla service start` does, without the second that a command takes itself.
+                commands.start_service(stack.loaded(fleet.name), "agent-host1")
         sys.stdout.write(f"seed {seed}: {first + kills} kills, {load.succeeded} commands done\n")
         _check(fleet, kept, before, load, f"seed {seed}, after {first + kills} kills")
 

@@ -3,6 +3,7 @@
 from functools import partial
 
 from flotilla_testing import census
+from flotilla_testing.agreement import disagreements
 from flotilla_testing.load import run_and_remove, start_exec_remove, under_load
 from flotilla_testing.stacks import Stack
 from flotilla_testing.waiting import eventually
@@ -22,6 +23,8 @@ def test_killed_under_load_it_loses_and_leaves_nothing(fleet: Stack) -> None:
             fleet.start("gateway")
         eventually(partial(load.has_done, load.succeeded + 5), 60)
     assert not load.broken
+    for host in fleet.hosts:
+        eventually(lambda one=host: not disagreements(fleet, one), 60)  # type: ignore[misc]
     assert docker("inspect", "-f", "{{.State.Status}}", "kept").checked().out == "running"
     docker("exec", "kept", "true").checked()
     stale = [one for one in docker("ps", "-aq", "--no-trunc").checked().lines if one != kept]

@@ -81,6 +81,7 @@ class FakeNode:
         self.silent = False
         self.refuses = False
         self.tells_at_join = 100  # containers at most
+        self.uncounted: set[str] = set()  # made after it took stock
         self.subnets: list[str] = []
         self.created: list[agent.CreateRequest] = []
         self.started: list[agent.StartRequest] = []
@@ -100,7 +101,8 @@ class FakeNode:
         service.handle(agent.VOLUME_REMOVE, self.remove_volume)
 
     async def join(self) -> gateway.JoinAnswer:
-        revisions = {one.id: one.revision for one in self.containers.values()}
+        counted = [one for one in self.containers.values() if one.id not in self.uncounted]
+        revisions = {one.id: one.revision for one in counted}
         info = NodeInfo(node=self.record, subnets=self.subnets)
         request = gateway.JoinRequest(info=info, revisions=revisions)
         answer = await self.bus.call(gateway.JOIN, request)
@@ -173,6 +175,8 @@ class FakeNode:
         return agent.RemoveAnswer(revision=record.revision + 1)
 
     async def inspect(self, request: agent.ContainerRequest) -> agent.RecordAnswer:
+        if request.container not in self.containers:
+            raise NotFoundError(f"No such container: {request.container}")
         return agent.RecordAnswer(record=self.containers[request.container])
 
     async def connect(self, request: agent.ConnectRequest) -> agent.RecordAnswer:

@@ -230,6 +230,19 @@ async def test_a_node_that_lost_a_container_is_believed(hosts: Any) -> None:
     del elsewhere.containers[first]
 
 
+async def test_what_a_node_has_removed_before_it_could_tell_is_forgotten(hosts: Any) -> None:
+    there = {"flotilla.node": "a"}
+    gone, kept, made_since = [
+        (await hosts.run(name, Labels=there))[0] for name in ("gone", "kept", "made-since")
+    ]
+    node = hosts.nodes["a"]
+    del node.containers[gone]
+    node.uncounted.add(made_since)
+    await node.join()
+    listed = await hosts.get("/containers/json?all=1")
+    assert {one["Id"] for one in listed} == {kept, made_since}
+
+
 async def test_half_an_inventory_makes_nobody_forget_the_other_half(
     hosts: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,10 +74,16 @@ class Stack:
         """Kill a service with SIGKILL: nats, image-store, registry-proxy, gateway or agent-HOST.
 
         At once, and not by the command, whose own start would decide the moment.
+
+        Raises:
+            ProcessLookupError: If it does not run.
         """
-        pid = int((self.run_dir / f"{service}.pid").read_text().split()[0])
-        process = os.pidfd_open(pid)
+        pid, started = (self.run_dir / f"{service}.pid").read_text().split()
+        process = os.pidfd_open(int(pid))
         try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if fields[19] != started:  # another one has its number by now
+                raise ProcessLookupError(f"{service} does not run")
             signal.pidfd_send_signal(process, signal.SIGKILL)
             select.select([process], [], [], _COMMAND_TIMEOUT_S)
         finally:

@@ -1,13 +1,19 @@
 """What nodes tell the gateway: that they are there, what they have, what has changed."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
 
 from flotilla_bus import Bus, Service
-from flotilla_bus.contracts import gateway
+from flotilla_bus.contracts import agent, gateway
 from flotilla_bus.methods import Empty
-from flotilla_core.errors import ConflictError, PermissionDeniedError
+from flotilla_core.errors import (
+    ConflictError,
+    FlotillaError,
+    NotFoundError,
+    PermissionDeniedError,
+)
 from flotilla_engine.records import NetworkState, NodeRecord, VolumeRecord
 from flotilla_gateway.catalogue.catalogue import Catalogue
 from flotilla_gateway.domain.learning import Learning
@@ -16,6 +22,8 @@ from flotilla_gateway.domain.nodes import Nodes
 log = logging.getLogger(__name__)
 
 _YOUNG_S = 30.0
+_CLOCKS_DIFFER_S = 3600.0
+_ASK_WITHIN_S = 5.0
 
 
 class NodeSync:
@@ -104,11 +112,23 @@ class NodeSync:
     async def _drop_unknown(self, node_id: str, present: set[str]) -> None:
         """Forget containers that their node does not have; it is the truth.
 
-        Young ones stay: they may have been made after the node took stock.
+        It is asked for young ones: they may have been made after it took stock.
         """
-        settled = await self._catalogue.containers.settled(node_id, time.time() - _YOUNG_S)
-        for container_id in settled - present:
+        now, made_before = time.time(), self._catalogue.containers.settled
+        missing = await made_before(node_id, now + _CLOCKS_DIFFER_S) - present
+        old = missing & await made_before(node_id, now - _YOUNG_S)
+        for container_id in old:
             await self._learning.removed(node_id, container_id)
+        await asyncio.gather(*(self._drop_if_gone(node_id, one) for one in missing - old))
+
+    async def _drop_if_gone(self, node_id: str, container_id: str) -> None:
+        request = agent.ContainerRequest(container=container_id)
+        try:
+            await self._bus.call(agent.INSPECT, request, node=node_id, timeout_s=_ASK_WITHIN_S)
+        except NotFoundError:
+            await self._learning.removed(node_id, container_id)
+        except FlotillaError as error:
+            log.info("container %s stays listed: %s", container_id, error)
 
     async def _note_volumes(self, node_id: str, volumes: Sequence[VolumeRecord]) -> None:
         """Note the volumes that only the node knew, and where the others are on it."""
