@@ -15,56 +15,26 @@ _GZIP_OR_ZLIB = 31
 _PART_BYTES = 1 << 20
 
 
-class _Decompressor(Protocol):
+class _Inner(Protocol):
+    """What zlib, zstandard, bz2 and lzma have in common."""
+
     @property
     def eof(self) -> bool: ...
 
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes, /) -> Iterator[bytes]: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
 
 
-class _Gzip:
-    """zlib's: at most 64 MiB of a piece."""
+class _Whole:
+    """zlib's and zstandard's, which yield all that a piece comes to.
 
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(_GZIP_OR_ZLIB)
+    That is at most 64 MiB of a piece with zlib; zstandard grows thirty times as much and gets
+    smaller pieces.
+    """
 
-    @property
-    def eof(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data
-
-    def decompress(self, data: bytes, /) -> Iterator[bytes]:
-        yield self._inner.decompress(data)
-
-
-class _Zstd:
-    """zstandard's, which grows thirty times as much as zlib's: it gets smaller pieces."""
-
-    def __init__(self) -> None:
-        self._inner = zstandard.ZstdDecompressor().decompressobj()
-
-    @property
-    def eof(self) -> bool:
-        return bool(self._inner.eof)
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inner.unused_data or b""
-
-    def decompress(self, data: bytes, /) -> Iterator[bytes]:
-        yield self._inner.decompress(data)
-
-
-class _Limited:
-    """bz2's and lzma's, whose output is taken in parts: they grow without bounds."""
-
-    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+    def __init__(self, inner: _Inner) -> None:
         self._inner = inner
 
     @property
@@ -76,9 +46,20 @@ class _Limited:
         return self._inner.unused_data
 
     def decompress(self, data: bytes, /) -> Iterator[bytes]:
-        yield self._inner.decompress(data, _PART_BYTES)
-        while not (self._inner.eof or self._inner.needs_input):
-            yield self._inner.decompress(b"", _PART_BYTES)
+        yield self._inner.decompress(data)
+
+
+class _Limited(_Whole):
+    """bz2's and lzma's, whose output is taken in parts: they grow without bounds."""
+
+    def __init__(self, inner: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
+        super().__init__(inner)
+        self._limited = inner
+
+    def decompress(self, data: bytes, /) -> Iterator[bytes]:
+        yield self._limited.decompress(data, _PART_BYTES)
+        while not (self._limited.eof or self._limited.needs_input):
+            yield self._limited.decompress(b"", _PART_BYTES)
 
 
 @dataclass(frozen=True)
@@ -92,13 +73,18 @@ class _Kind:
 
     name: str
     magic: bytes
-    make: Callable[[], _Decompressor]
+    make: Callable[[], _Whole]
     piece_bytes: int
 
 
 _KINDS = (
-    _Kind("gzip", b"\x1f\x8b", _Gzip, 64 << 10),
-    _Kind("zstd", b"\x28\xb5\x2f\xfd", _Zstd, 2 << 10),
+    _Kind("gzip", b"\x1f\x8b", lambda: _Whole(zlib.decompressobj(_GZIP_OR_ZLIB)), 64 << 10),
+    _Kind(
+        "zstd",
+        b"\x28\xb5\x2f\xfd",
+        lambda: _Whole(zstandard.ZstdDecompressor().decompressobj()),
+        2 << 10,
+    ),
     _Kind("bzip2", b"BZh", lambda: _Limited(bz2.BZ2Decompressor()), 64 << 10),
     _Kind("xz", b"\xfd7zXZ\x00", lambda: _Limited(lzma.LZMADecompressor()), 64 << 10),
 )
@@ -119,7 +105,7 @@ class Decompressor:
         """Make one for a stream of an unknown kind."""
         self._head = b""
         self._kind: _Kind | None = None
-        self._inner: _Decompressor | None = None
+        self._inner: _Whole | None = None
         self._behind = b""
         self._started = False
         self.kind = ""
