@@ -267,15 +267,15 @@ class Containers:
             rows = (await connection.execute(query.where(ContainerRow.node_id == node_id))).all()
         return {row.id: row.revision for row in rows}
 
-    async def settled(self, node_id: str, before: float) -> set[str]:
-        """Return the ids of a node's containers that were made before a time (epoch seconds)."""
-        query = select(ContainerRow.id).where(
+    async def made(self, node_id: str, before: float) -> dict[str, float]:
+        """Return when a node's containers were made, those before a time (epoch seconds)."""
+        query = select(ContainerRow.id, ContainerRow.created_at).where(
             ContainerRow.node_id == node_id,
             ContainerRow.record.is_not(None),
             ContainerRow.created_at < before,
         )
         async with self._database.reading() as connection:
-            return set(await connection.scalars(query))
+            return {row.id: row.created_at for row in await connection.execute(query)}
 
     async def rename(self, container_id: str, name: str) -> None:
         """Give the container another name.

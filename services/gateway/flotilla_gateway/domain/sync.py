@@ -114,9 +114,10 @@ class NodeSync:
 
         It is asked for young ones: they may have been made after it took stock.
         """
-        now, made_before = time.time(), self._catalogue.containers.settled
-        missing = await made_before(node_id, now + _CLOCKS_DIFFER_S) - present
-        old = missing & await made_before(node_id, now - _YOUNG_S)
+        now = time.time()
+        made = await self._catalogue.containers.made(node_id, now + _CLOCKS_DIFFER_S)
+        missing = made.keys() - present
+        old = {one for one in missing if made[one] < now - _YOUNG_S}
         for container_id in old:
             await self._learning.removed(node_id, container_id)
         await asyncio.gather(*(self._drop_if_gone(node_id, one) for one in missing - old))
